@@ -1,0 +1,192 @@
+//! Names and identifiers, each checked once, where it enters.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not the identifier it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a valid {what}: {why}")]
+pub struct InvalidId {
+    /// What the text should have been.
+    pub what: &'static str,
+    /// The text as given.
+    pub text: String,
+    /// The rule that it breaks.
+    pub why: &'static str,
+}
+
+macro_rules! string_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr, $why:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let check: fn(&str) -> bool = $check;
+                if check(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(InvalidId { what: $what, text: text.to_owned(), why: $why })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+fn is_plain_name(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphanumeric())
+        && text.len() <= 128
+        && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+fn is_stamp(text: &str) -> bool {
+    parse_stamp(text).is_some()
+}
+
+fn parse_stamp(text: &str) -> Option<Timestamp> {
+    if text.len() != 16 {
+        return None;
+    }
+    let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
+    civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
+fn is_cluster_id(text: &str) -> bool {
+    // Kafka's Uuid.toString: 16 bytes, base64url, no padding; the last character carries 2 bits only, and tutorials
+    // full of ids such as ...Qk show that Kafka's decoder does not insist on the other 4 being zero.
+    text.len() == 22 && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
+string_id!(
+    /// The name of a node; unless configured otherwise also the name of its container, and part of archive names.
+    NodeName,
+    "node name",
+    is_plain_name,
+    "letters, digits, `.`, `_` and `-` only, beginning with a letter or digit, 128 at most"
+);
+string_id!(
+    /// The name of a cluster, as the operator calls it.
+    ClusterName,
+    "cluster name",
+    is_plain_name,
+    "letters, digits, `.`, `_` and `-` only, beginning with a letter or digit, 128 at most"
+);
+string_id!(
+    /// Kafka's cluster id: 16 bytes in unpadded base64url (`org.apache.kafka.common.Uuid`).
+    ClusterId,
+    "cluster id",
+    is_cluster_id,
+    "22 characters of base64url (A-Z a-z 0-9 - _), as `kafka-storage random-uuid` prints"
+);
+string_id!(
+    /// The id of a backup: the UTC second in which its run began, such as `20261122T030000Z`.
+    BackupId,
+    "backup id",
+    is_stamp,
+    "a UTC time such as 20261122T030000Z"
+);
+string_id!(
+    /// The id of a run (a backup, a restore, a stop ...): the UTC second in which it began. It names the run's journal and
+    /// its work folder on every node.
+    RunId,
+    "run id",
+    is_stamp,
+    "a UTC time such as 20261122T030000Z"
+);
+
+fn stamp(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+impl BackupId {
+    /// The id of a backup that begins at `at`.
+    pub fn at(at: Timestamp) -> Self {
+        Self(stamp(at))
+    }
+
+    /// The second that the id names.
+    pub fn time(&self) -> Timestamp {
+        parse_stamp(&self.0).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}
+
+impl RunId {
+    /// The id of a run that begins at `at`.
+    pub fn at(at: Timestamp) -> Self {
+        Self(stamp(at))
+    }
+
+    /// The second that the id names.
+    pub fn time(&self) -> Timestamp {
+        parse_stamp(&self.0).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_id_names_its_second() {
+        let at: Timestamp = "2026-11-22T03:00:00.75Z".parse().unwrap();
+        let id = BackupId::at(at);
+        assert_eq!(id.as_str(), "20261122T030000Z");
+        assert_eq!(id.time(), "2026-11-22T03:00:00Z".parse::<Timestamp>().unwrap());
+    }
+
+    #[test]
+    fn identifiers_that_could_leave_a_folder_are_refused() {
+        for text in ["", "..", "a/b", "../a", ".hidden", "a b", "ä", "a\0"] {
+            assert!(text.parse::<NodeName>().is_err(), "{text:?}");
+            assert!(text.parse::<BackupId>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn backup_ids_are_real_times() {
+        for text in ["20261322T030000Z", "20261122T250000Z", "20261122T030000", "20261122T030000+", "latest"] {
+            assert!(text.parse::<BackupId>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn cluster_ids_of_tutorials_are_accepted() {
+        assert!("AkU3OEVBNTcwNTJENDM2Qk".parse::<ClusterId>().is_ok());
+        assert!("AkU3OEVBNTcwNTJENDM2Q".parse::<ClusterId>().is_err());
+        assert!("AkU3OEVBNTcwNTJENDM2Q==".parse::<ClusterId>().is_err());
+    }
+}

@@ -1,0 +1,132 @@
+//! The phases of a run and the only ways from one to the next.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing done yet.
+    Idle,
+    /// Looking at everything; nothing touched.
+    Preflight,
+    /// Unpacking a backup beside the live data; the cluster runs.
+    Staging,
+    /// Stopping, brokers last to first, then controllers last to first.
+    Stopping,
+    /// Reading the proofs of a clean stop.
+    Proving,
+    /// Taking the snapshots.
+    Snapshotting,
+    /// Putting the staged data in the place of the live data.
+    Swapping,
+    /// Starting, controllers first to last, then brokers; each ready.
+    Starting,
+    /// Waiting until every ISR is whole again; the cluster serves.
+    Settling,
+    /// Streaming archives from the snapshots into the store; the cluster runs.
+    Archiving,
+    /// Writing the manifest.
+    Committing,
+    /// Dropping snapshots, staging and replaced data.
+    Cleaning,
+    /// Undoing after a failure or an interruption.
+    Undoing,
+    /// Done, all of it.
+    Done,
+    /// Failed or interrupted, and the cluster is as it was found.
+    RolledBack,
+    /// Refused before anything was touched.
+    Refused,
+    /// The undo failed too: the cluster needs a person.
+    Stuck,
+}
+
+/// What a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// A backup that stops the cluster.
+    ColdBackup,
+    /// A backup of what may be read while the cluster runs.
+    HotBackup,
+    /// A restore.
+    Restore,
+    /// Stop nodes, and leave them stopped.
+    Stop,
+    /// Start nodes.
+    Start,
+    /// Stop nodes and start them again.
+    Restart,
+}
+
+/// What happens to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The run begins.
+    Begin,
+    /// Every step of the phase is done.
+    PhaseDone,
+    /// Preflight found a reason not to go on.
+    PreflightRefused,
+    /// A step failed.
+    StepFailed,
+    /// The operator interrupted.
+    Interrupted,
+    /// The undo is done.
+    UndoDone,
+    /// A step of the undo failed.
+    UndoFailed,
+}
+
+/// A pair of phase and event that has no meaning: a fault in kbo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a {operation:?} run in phase {phase:?} cannot take the event {event:?}")]
+pub struct IllegalTransition {
+    /// What the run does.
+    pub operation: Operation,
+    /// Where it was.
+    pub phase: Phase,
+    /// What happened.
+    pub event: Event,
+}
+
+impl Operation {
+    /// The phases of an undisturbed run, in order, between `Idle` and `Done`.
+    pub fn phases(self) -> &'static [Phase] {
+        use Phase::*;
+        match self {
+            Operation::ColdBackup => &[
+                Preflight, Stopping, Proving, Snapshotting, Starting, Settling, Archiving, Committing, Cleaning,
+            ],
+            Operation::HotBackup => &[Preflight, Snapshotting, Archiving, Committing, Cleaning],
+            Operation::Restore => &[Preflight, Staging, Stopping, Swapping, Starting, Settling, Cleaning],
+            Operation::Stop => &[Preflight, Stopping],
+            Operation::Start => &[Preflight, Starting, Settling],
+            Operation::Restart => &[Preflight, Stopping, Starting, Settling],
+        }
+    }
+}
+
+/// The phase after `event`.
+///
+/// # Errors
+/// [`IllegalTransition`] for a pair that cannot happen.
+pub fn next(operation: Operation, phase: Phase, event: Event) -> Result<Phase, IllegalTransition> {
+    use Event::*;
+    let phases = operation.phases();
+    let position = phases.iter().position(|p| *p == phase);
+    match (phase, event, position) {
+        (Phase::Idle, Begin, _) => Ok(phases[0]),
+        (Phase::Preflight, PreflightRefused | StepFailed, Some(_)) => Ok(Phase::Refused),
+        (Phase::Preflight, Interrupted, Some(_)) => Ok(Phase::RolledBack),
+        (_, PhaseDone, Some(at)) => Ok(phases.get(at + 1).copied().unwrap_or(Phase::Done)),
+        // A backup whose manifest is written, a restore whose cluster is up: what is left is sweeping, not worth an undo.
+        (Phase::Cleaning, StepFailed | Interrupted, Some(_)) => Ok(Phase::Done),
+        (_, StepFailed | Interrupted, Some(_)) => Ok(Phase::Undoing),
+        (Phase::Undoing, UndoDone, _) => Ok(Phase::RolledBack),
+        (Phase::Undoing, UndoFailed, _) => Ok(Phase::Stuck),
+        _ => Err(IllegalTransition { operation, phase, event }),
+    }
+}

@@ -1,0 +1,8 @@
+//! The ports: what the domain asks of the world, each with its contract in prose.
+
+pub mod clock;
+pub mod journal;
+pub mod monitor;
+pub mod node;
+pub mod store;
+pub mod stream;

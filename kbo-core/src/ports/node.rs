@@ -1,0 +1,535 @@
+//! The port to one node: its container, its files, its Kafka.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClusterId, NodeName, RunId};
+use crate::inventory::Dataset;
+use crate::manifest::{DirRecord, FileRecord, Sha256};
+use crate::ports::stream::{ByteSink, ByteSource};
+
+/// One node, reached somehow.
+///
+/// # Contract
+///
+/// Every implementation, fake and decorator passes [`crate::testing::conformance`].
+///
+/// - **Idempotence.** Every operation may be called again after any outcome, and then finds the state it wants: a stop of a
+///   stopped container is [`StopOutcome::AlreadyStopped`], dropping what is not there is done.
+/// - **Honest reports.** `stop` and `start` say what they found, so that an undo reverses only what was done.
+/// - **Atomicity.** `swap` and `swap_back` change each directory by one rename; a directory is never half swapped.
+///   `snapshot` and `stage` leave nothing that a later operation could take for complete when they fail.
+/// - **Nothing inside log.dirs.** All of kbo's files on a node lie in a work folder beside the directory they belong to.
+/// - **Cancellation.** Dropping a future abandons the operation: the node may still finish it. `archive` and `stage` end
+///   early when the sink or source fails. The caller cleans up with `clean`.
+/// - **The lease.** From the first `stop` on, a node whose caller vanishes without `release` undoes its own part after a
+///   grace period: a swapped directory is swapped back, the container that was stopped is started, the work folder removed.
+#[async_trait]
+pub trait NodeTransport: Send + Sync {
+    /// The node's name.
+    fn name(&self) -> &NodeName;
+
+    /// Everything that preflight wants to know; nothing is changed but for link() probes beside the directories.
+    async fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError>;
+
+    /// The container's state now.
+    async fn state(&self) -> Result<ContainerState, NodeError>;
+
+    /// Stops the container, waiting for Kafka up to the timeout before the engine kills it, and takes the lease.
+    async fn stop(&self, request: &StopRequest) -> Result<StopOutcome, NodeError>;
+
+    /// Starts the container. Returns when the engine has started it, not when Kafka is ready.
+    async fn start(&self) -> Result<StartOutcome, NodeError>;
+
+    /// Asks the node's own Kafka listener.
+    async fn kafka(&self, question: KafkaQuestion) -> Result<KafkaAnswer, NodeError>;
+
+    /// Whether Kafka stopped cleanly, as its log dirs show it. The container must be stopped.
+    async fn prove_clean(&self) -> Result<CleanStopProof, NodeError>;
+
+    /// Takes a snapshot of the datasets into the run's work folder. Data must be at rest; configuration may be in use.
+    async fn snapshot(&self, request: &SnapshotRequest) -> Result<SnapshotReport, NodeError>;
+
+    /// Streams a dataset of the run's snapshot as tar.zst into the sink.
+    async fn archive(&self, request: &ArchiveRequest, sink: &mut dyn ByteSink) -> Result<ArchiveReport, NodeError>;
+
+    /// Unpacks an archive beside the live directories and verifies every byte against `request.files`.
+    async fn stage(&self, request: &StageRequest, source: &mut dyn ByteSource) -> Result<StageReport, NodeError>;
+
+    /// Puts the run's staged datasets in the place of the live ones. The container must be stopped.
+    async fn swap(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError>;
+
+    /// Undoes `swap`: the live directories are again what they were before it.
+    async fn swap_back(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError>;
+
+    /// Removes work folders: of one run, or of every run but those named.
+    async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError>;
+
+    /// Gives the lease back and says goodbye. Further calls may reconnect.
+    async fn release(&self) -> Result<(), NodeError>;
+}
+
+/// What facts are for: some cost time on big directories.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FactsRequest {
+    /// Datasets whose directories are looked into; none for container and engine alone.
+    pub datasets: Vec<Dataset>,
+}
+
+/// A node as found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// The node's clock.
+    pub clock: Timestamp,
+    /// Processors that the agent may use.
+    pub cpus: u32,
+    /// The container engine.
+    pub engine: Result<EngineFacts, NodeError>,
+    /// The container; `Ok(None)` where the engine knows none of that name.
+    pub container: Result<Option<ContainerFacts>, NodeError>,
+    /// The directories, in the order of the datasets asked for.
+    pub dirs: Vec<DirFacts>,
+}
+
+/// The container engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineFacts {
+    /// Its version, as it says.
+    pub version: String,
+    /// The API version spoken with it.
+    pub api: String,
+}
+
+/// A container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerFacts {
+    /// The engine's id of it.
+    pub id: String,
+    /// The image's name.
+    pub image: String,
+    /// Its state.
+    pub state: ContainerState,
+    /// Its restart policy (`no`, `always`, `unless-stopped`, `on-failure`).
+    pub restart_policy: String,
+    /// `HostConfig`, `Config` and network settings as inspected; values of environment variables whose names speak of secrets
+    /// are redacted.
+    pub definition: serde_json::Value,
+    /// Where its directories come from.
+    pub mounts: Vec<Mount>,
+}
+
+/// A mount of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Path on the node (a volume's mountpoint for a volume).
+    pub source: String,
+    /// Path in the container.
+    pub destination: String,
+    /// Whether the container may write.
+    pub writable: bool,
+}
+
+/// What a container is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContainerState {
+    /// Its process runs.
+    Running,
+    /// The engine is about to start it again by its restart policy.
+    Restarting,
+    /// Frozen by the engine.
+    Paused,
+    /// Created or exited.
+    Stopped,
+    /// The engine knows no such container.
+    Missing,
+}
+
+impl ContainerState {
+    /// Whether its process may touch files.
+    pub fn is_up(self) -> bool {
+        matches!(self, ContainerState::Running | ContainerState::Restarting | ContainerState::Paused)
+    }
+}
+
+impl std::fmt::Display for ContainerState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ContainerState::Running => "running",
+            ContainerState::Restarting => "restarting",
+            ContainerState::Paused => "paused",
+            ContainerState::Stopped => "stopped",
+            ContainerState::Missing => "missing",
+        })
+    }
+}
+
+/// A directory of a dataset as found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirFacts {
+    /// The dataset.
+    pub dataset: Dataset,
+    /// The path as configured.
+    pub path: String,
+    /// What stands there.
+    pub presence: Presence,
+    /// Whether a filesystem is mounted right there, so that nothing can lie beside it on the same one.
+    pub is_mount_point: bool,
+    /// Regular files within.
+    pub files: u64,
+    /// Bytes of those files.
+    pub bytes: u64,
+    /// Bytes of those that a snapshot copies rather than links.
+    pub copied_bytes: u64,
+    /// Device number of the filesystem of the work folder, to add up needs per filesystem.
+    pub device: u64,
+    /// Bytes that this user may still write there.
+    pub free: u64,
+    /// Size of that filesystem.
+    pub size: u64,
+    /// Whether files can be hardlinked from the directory into the work folder.
+    pub link: LinkProbe,
+    /// meta.properties, for a data directory that has one.
+    pub meta: Option<MetaProperties>,
+    /// Directories in a log dir that Kafka would refuse to start on.
+    pub unknown_dirs: Vec<String>,
+    /// Entries that an archive could not hold: sockets, devices, links that lead out, names that are not UTF-8.
+    pub unsupported: Vec<String>,
+    /// Work folders of earlier runs, beside the directory.
+    pub orphans: Vec<RunId>,
+    /// Why the directory could not be read to the end.
+    pub error: Option<String>,
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Presence {
+    /// A directory with something in it.
+    Filled,
+    /// An empty directory.
+    Empty,
+    /// Nothing.
+    Missing,
+    /// Something that is no directory.
+    NotADirectory,
+}
+
+/// What a try to hardlink showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkProbe {
+    /// It works.
+    Works,
+    /// It does not, for this reason: the snapshot copies everything.
+    Fails(String),
+    /// There was no file to try with.
+    Untried,
+}
+
+/// Kafka's meta.properties.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetaProperties {
+    /// cluster.id
+    pub cluster_id: Option<ClusterId>,
+    /// node.id
+    pub node_id: Option<i32>,
+    /// directory.id, from 3.7 on.
+    pub directory_id: Option<String>,
+}
+
+/// A stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopRequest {
+    /// On whose behalf.
+    pub run: RunId,
+    /// How long Kafka has before the engine kills it.
+    pub timeout: Duration,
+    /// How long the node waits for a vanished caller to come back before it undoes its part; `None` takes no lease, for stops
+    /// that are meant to last.
+    pub lease: Option<Lease>,
+}
+
+/// What a node needs to undo its part alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// How long to wait for the caller.
+    pub grace: Duration,
+    /// `host:port` of the controllers' listeners, to be up before a broker starts; empty for a controller.
+    pub wait_for: Vec<String>,
+}
+
+/// What a stop found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopOutcome {
+    /// It ran and was stopped.
+    Stopped,
+    /// It did not run.
+    AlreadyStopped,
+}
+
+/// What a start found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartOutcome {
+    /// It was started.
+    Started,
+    /// It ran already.
+    AlreadyRunning,
+}
+
+/// A question to the node's own Kafka listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KafkaQuestion {
+    /// The metadata quorum, of a controller (DescribeQuorum; only the leader answers it).
+    Quorum,
+    /// Is the broker serving requests (ApiVersions; answered only after unfencing)?
+    Alive,
+    /// Every partition's leader, replicas and ISR, of a broker (Metadata).
+    Partitions,
+}
+
+/// What the listener said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KafkaAnswer {
+    /// No (full) answer yet, for this reason; asking again makes sense.
+    NotYet(String),
+    /// The broker serves requests.
+    Alive,
+    /// A controller that is not the leader; the leader's node.id where it knows it.
+    NotLeader(Option<i32>),
+    /// The quorum, as its leader sees it.
+    Quorum(QuorumState),
+    /// Every partition.
+    Partitions(Vec<PartitionState>),
+}
+
+/// The metadata quorum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuorumState {
+    /// node.id of the leader; negative for none.
+    pub leader_id: i32,
+    /// The leader's epoch.
+    pub epoch: i32,
+    /// Negative until a majority has caught up.
+    pub high_watermark: i64,
+    /// The voters: (node.id, log end offset; negative where unknown).
+    pub voters: Vec<(i32, i64)>,
+}
+
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PartitionState {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// node.id of its leader; negative for none.
+    pub leader: i32,
+    /// node.ids of its replicas.
+    pub replicas: Vec<i32>,
+    /// node.ids of those in sync.
+    pub isr: Vec<i32>,
+    /// node.ids of replicas whose log dir is offline.
+    pub offline: Vec<i32>,
+}
+
+/// What a node's log dirs say of the last stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CleanStopProof {
+    /// Whether the stop was clean in every log dir.
+    pub clean: bool,
+    /// Each log dir's evidence.
+    pub dirs: Vec<CleanDir>,
+}
+
+/// One log dir's evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CleanDir {
+    /// The log dir.
+    pub path: String,
+    /// Whether `.kafka_cleanshutdown` is there; brokers only.
+    pub marker: bool,
+    /// The broker epoch in it.
+    pub broker_epoch: Option<i64>,
+    /// Whether some process holds Kafka's lock on the directory.
+    pub locked: bool,
+}
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRequest {
+    /// Whose work folder it goes into.
+    pub run: RunId,
+    /// What to take.
+    pub datasets: Vec<Dataset>,
+}
+
+/// A snapshot as taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotReport {
+    /// Files hardlinked, wholly or up to a length.
+    pub linked_files: u64,
+    /// Bytes not copied thanks to it.
+    pub linked_bytes: u64,
+    /// Files copied.
+    pub copied_files: u64,
+    /// Bytes copied.
+    pub copied_bytes: u64,
+    /// Bytes of everything, by dataset: the size of the archive to come before compression.
+    pub bytes: Vec<(Dataset, u64)>,
+    /// Oddities that do not stop the backup.
+    pub warnings: Vec<String>,
+}
+
+/// An archive of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveRequest {
+    /// Whose snapshot.
+    pub run: RunId,
+    /// Which dataset of it.
+    pub dataset: Dataset,
+    /// zstd level, 1 to 19.
+    pub level: i32,
+    /// Compression threads; 0 for the node's processors.
+    pub threads: u32,
+}
+
+/// An archive as sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveReport {
+    /// Bytes sent.
+    pub size: u64,
+    /// SHA-256 of the bytes sent.
+    pub sha256: Sha256,
+    /// Bytes of the files within.
+    pub raw_size: u64,
+    /// The directories.
+    pub dirs: Vec<DirRecord>,
+    /// Everything within.
+    pub files: Vec<FileRecord>,
+    /// Record batches whose own checksum was found wrong, and the like: `path: what`. The bytes are archived as they are.
+    pub damage: Vec<String>,
+}
+
+/// A restore of one dataset, to be staged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageRequest {
+    /// Whose work folder it goes into.
+    pub run: RunId,
+    /// Which dataset.
+    pub dataset: Dataset,
+    /// Expected SHA-256 of the archive.
+    pub sha256: Sha256,
+    /// The directories of the archive; restored in this order into the node's configured ones.
+    pub dirs: Vec<DirRecord>,
+    /// Everything that must be within, and nothing else may be.
+    pub files: Vec<FileRecord>,
+}
+
+/// A dataset as staged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageReport {
+    /// Files written.
+    pub files: u64,
+    /// Bytes written.
+    pub bytes: u64,
+}
+
+/// A swap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwapRequest {
+    /// Whose staged datasets.
+    pub run: RunId,
+    /// Which.
+    pub datasets: Vec<Dataset>,
+}
+
+/// What a swap (or its undo) found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SwapOutcome {
+    /// At least one directory was swapped.
+    Swapped,
+    /// Everything was already as wanted.
+    AlreadySwapped,
+}
+
+/// A clean-up of work folders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CleanRequest {
+    /// Of this run: snapshots, staging, and what a swap replaced.
+    Run(RunId),
+    /// Of this run, but what a swap replaced is moved to `<directory>.previous-<run>` and kept.
+    RunKeepingPrevious(RunId),
+    /// Of every run but these.
+    Orphans {
+        /// Runs whose folders stay.
+        keep: Vec<RunId>,
+    },
+}
+
+/// What a clean-up removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CleanReport {
+    /// Runs whose folders were removed.
+    pub removed: Vec<RunId>,
+    /// Directories kept, as paths.
+    pub kept: Vec<String>,
+}
+
+/// Why an operation on a node failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct NodeError {
+    /// What kind of failure, for decisions.
+    pub kind: NodeErrorKind,
+    /// What failed, where (path, container, address) and why, in one sentence.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+/// Kinds of failures on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeErrorKind {
+    /// The node could not be reached, or the connection to it broke.
+    Unreachable,
+    /// It was reached, but its identity or ours was not accepted (host key, login).
+    Refused,
+    /// The agent could not be brought or started there, or speaks another protocol.
+    Agent,
+    /// The container engine failed.
+    Engine,
+    /// A file operation failed.
+    Io,
+    /// No room.
+    NoSpace,
+    /// The node is not in the state the operation needs.
+    State,
+    /// What was read is not what it should be: a hash, an archive, a record.
+    Damaged,
+    /// The caller ended it.
+    Interrupted,
+}
+
+impl NodeError {
+    /// An error with no hint.
+    pub fn new(kind: NodeErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}

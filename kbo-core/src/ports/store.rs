@@ -1,0 +1,174 @@
+//! The port to where backups live.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BackupId, ClusterName};
+use crate::manifest::{BackupKind, Manifest, Sha256};
+use crate::ports::journal::Journal;
+use crate::ports::stream::{ByteSink, ByteSource, StreamError};
+
+/// A store of backups.
+///
+/// # Contract
+///
+/// - **Commit.** A backup exists from the moment its manifest is durable, which is the last thing written; until then no
+///   listing shows it, and `sweep` removes it.
+/// - **One run at a time.** `lock` is held by the kernel for the process: it ends with the process, however that ends.
+/// - **Durability.** What `commit` and `Journal::append` have returned from survives a power cut.
+#[async_trait]
+pub trait BackupStore: Send + Sync {
+    /// Takes the lock of a cluster's runs in this store.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] with the owner's record where another live process holds it.
+    async fn lock(&self, cluster: &ClusterName, purpose: &str) -> Result<Box<dyn StoreLock>, StoreError>;
+
+    /// Bytes free and in all on the store's filesystem.
+    async fn space(&self) -> Result<Space, StoreError>;
+
+    /// Begins a backup. The caller holds the lock.
+    async fn begin(&self, id: &BackupId, kind: BackupKind) -> Result<Box<dyn BackupWriter>, StoreError>;
+
+    /// Every committed backup, oldest first; one whose manifest cannot be read is listed with the reason.
+    async fn list(&self) -> Result<Vec<Listed>, StoreError>;
+
+    /// The manifest of a committed backup.
+    async fn manifest(&self, id: &BackupId) -> Result<Manifest, StoreError>;
+
+    /// Reads an archive of a committed backup.
+    async fn open(&self, id: &BackupId, archive: &str) -> Result<Box<dyn ByteSource>, StoreError>;
+
+    /// Removes unfinished backups of dead runs. The caller holds the lock.
+    async fn sweep(&self) -> Result<Vec<BackupId>, StoreError>;
+
+    /// The journals of a cluster's runs that have not ended, oldest first.
+    async fn open_journals(&self, cluster: &ClusterName) -> Result<Vec<Box<dyn Journal>>, StoreError>;
+
+    /// Begins the journal of a run. The caller holds the lock.
+    async fn begin_journal(
+        &self,
+        cluster: &ClusterName,
+        run: &crate::ids::RunId,
+    ) -> Result<Box<dyn Journal>, StoreError>;
+}
+
+/// The lock of a cluster's runs. Dropped, it is released too.
+#[async_trait]
+pub trait StoreLock: Send + Sync {
+    /// The record of a dead owner whose lock was taken over.
+    fn took_over(&self) -> Option<&LockOwner>;
+    /// Releases the lock.
+    async fn release(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// Who holds the lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockOwner {
+    /// Host name.
+    pub host: String,
+    /// Process id.
+    pub pid: u32,
+    /// The host's boot, so that a pid of an earlier boot is not mistaken for a live one.
+    pub boot_id: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// What for (`backup`, `restore 20261122T030000Z` ...).
+    pub purpose: String,
+}
+
+/// Space of a filesystem, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Space {
+    /// What this user may still write.
+    pub free: u64,
+    /// The filesystem's size.
+    pub size: u64,
+}
+
+/// A backup in a listing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// Its id.
+    pub id: BackupId,
+    /// Its kind, from its folder.
+    pub kind: BackupKind,
+    /// Whether it is kept until unpinned.
+    pub pinned: bool,
+    /// Its manifest, or why it cannot be read.
+    pub manifest: Result<Manifest, String>,
+}
+
+/// A backup being written.
+#[async_trait]
+pub trait BackupWriter: Send + Sync {
+    /// Begins an archive file. Several may be written at once.
+    async fn create(&self, archive: &str) -> Result<Box<dyn ArchiveWriter>, StoreError>;
+
+    /// Makes the backup exist: SHA256SUMS, then the manifest, durable.
+    async fn commit(&self, manifest: &Manifest) -> Result<(), StoreError>;
+
+    /// Removes everything written so far.
+    async fn abandon(&self) -> Result<(), StoreError>;
+}
+
+/// An archive file being written.
+#[async_trait]
+pub trait ArchiveWriter: ByteSink {
+    /// Makes the file durable and tells what arrived.
+    async fn finish(self: Box<Self>) -> Result<Stored, StoreError>;
+}
+
+/// An archive file as it arrived in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Bytes.
+    pub size: u64,
+    /// Their SHA-256.
+    pub sha256: Sha256,
+}
+
+/// Why the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another live process holds the lock.
+    #[error("another run holds the lock of cluster {cluster}: {} of pid {} on {} since {}", owner.purpose, owner.pid, owner.host, owner.since)]
+    Locked {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Who holds it.
+        owner: Box<LockOwner>,
+    },
+    /// There is no such backup.
+    #[error("there is no backup {0} in the store")]
+    NoSuchBackup(BackupId),
+    /// The store is of a format that this version does not know, or is no store.
+    #[error("{path}: {why}")]
+    Format {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No room.
+    #[error("no space left in the store while writing {path}")]
+    NoSpace {
+        /// The file.
+        path: String,
+    },
+    /// A file operation failed.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// The operation.
+        action: &'static str,
+        /// The file or folder.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A stream failed.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+}

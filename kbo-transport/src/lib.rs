@@ -1,0 +1,6 @@
+//! Reaching a node: one agent, several carriers.
+//!
+//! [`local::LocalNode`] is the only code that touches a node's files and its container engine. [`agent`] serves it over a pair
+//! of byte streams; a [`carrier::Carrier`] brings the agent to a node and opens those streams.
+
+pub mod carrier;
