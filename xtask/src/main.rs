@@ -1,1 +1,35 @@
-fn main() {}
+//! The project's tasks, run as `cargo xtask TASK`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the project")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Real Kafka clusters on this machine, to try kbo on (needs root).
+    Lab {
+        #[command(subcommand)]
+        command: xtask::lab::Command,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.task {
+        Task::Lab { command } => xtask::lab::run(command),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            xtask::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The project's tasks: the lab now; the command line is in `main.rs`.
+
+pub mod lab;
+
+/// Progress and errors of the tasks go to stderr, so that stdout stays a command's own output.
+#[expect(clippy::print_stderr, reason = "a task speaks to the person who started it")]
+pub fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+/// A line of a command's own output.
+#[expect(clippy::print_stdout, reason = "the output of a task")]
+pub fn print(line: &str) {
+    println!("{line}");
+}
