@@ -88,7 +88,10 @@ fn parse_stamp(text: &str) -> Option<Timestamp> {
 fn is_cluster_id(text: &str) -> bool {
     // Kafka's Uuid.toString: 16 bytes, base64url, no padding; the last character carries 2 bits only, and tutorials
     // full of ids such as ...Qk show that Kafka's decoder does not insist on the other 4 being zero.
-    text.len() == 22 && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    text.len() == 22
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
 string_id!(
@@ -178,7 +181,13 @@ mod tests {
 
     #[test]
     fn backup_ids_are_real_times() {
-        for text in ["20261322T030000Z", "20261122T250000Z", "20261122T030000", "20261122T030000+", "latest"] {
+        for text in [
+            "20261322T030000Z",
+            "20261122T250000Z",
+            "20261122T030000",
+            "20261122T030000+",
+            "latest",
+        ] {
             assert!(text.parse::<BackupId>().is_err(), "{text:?}");
         }
     }

@@ -186,7 +186,10 @@ fn ordered(mut nodes: Vec<Node>, order: &[String]) -> Result<Vec<Node>, InvalidC
         if node.role.is_controller()
             && let Some(broker) = sorted.iter().find(|earlier| !earlier.role.is_controller())
         {
-            return Err(InvalidCluster::BrokerFirst { broker: broker.name.clone(), controller: node.name });
+            return Err(InvalidCluster::BrokerFirst {
+                broker: broker.name.clone(),
+                controller: node.name,
+            });
         }
         sorted.push(node);
     }
@@ -240,20 +243,35 @@ mod tests {
     #[test]
     fn lists_that_are_no_cluster_are_refused() {
         assert_eq!(Cluster::new(vec![], None), Err(InvalidCluster::Empty));
-        assert_eq!(Cluster::new(vec![node("b", Role::Broker)], None), Err(InvalidCluster::NoController));
-        assert_eq!(Cluster::new(vec![node("c", Role::Controller)], None), Err(InvalidCluster::NoBroker));
+        assert_eq!(
+            Cluster::new(vec![node("b", Role::Broker)], None),
+            Err(InvalidCluster::NoController)
+        );
+        assert_eq!(
+            Cluster::new(vec![node("c", Role::Controller)], None),
+            Err(InvalidCluster::NoBroker)
+        );
         let twice = vec![node("k", Role::Combined), node("k", Role::Broker)];
         assert!(matches!(Cluster::new(twice, None), Err(InvalidCluster::Duplicate(_))));
     }
 
     #[test]
     fn a_given_order_overrides_within_what_is_safe() {
-        let nodes = || vec![node("c1", Role::Controller), node("c2", Role::Controller), node("b1", Role::Broker)];
+        let nodes = || {
+            vec![
+                node("c1", Role::Controller),
+                node("c2", Role::Controller),
+                node("b1", Role::Broker),
+            ]
+        };
         let order = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let cluster = Cluster::new(nodes(), Some(&order(&["c2", "c1", "b1"]))).unwrap();
         assert_eq!(names(cluster.start_order().iter()), ["c2", "c1", "b1"]);
         let refused = |names: &[&str]| Cluster::new(nodes(), Some(&order(names))).unwrap_err();
-        assert!(matches!(refused(&["b1", "c1", "c2"]), InvalidCluster::BrokerFirst { .. }));
+        assert!(matches!(
+            refused(&["b1", "c1", "c2"]),
+            InvalidCluster::BrokerFirst { .. }
+        ));
         assert!(matches!(refused(&["c1", "b1"]), InvalidCluster::LeftOut(_)));
         assert!(matches!(refused(&["c1", "c1", "b1"]), InvalidCluster::Twice(_)));
         assert!(matches!(refused(&["c1", "zz"]), InvalidCluster::Unknown(_)));

@@ -1,5 +1,74 @@
-//! placeholder
+//! The entries of a run's journal.
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-/// An entry.
+
+use crate::machine::Phase;
+use crate::plan::{Plan, Prior, Step};
+use crate::ports::node::{StartOutcome, StopOutcome, SwapOutcome};
+
+/// One entry. Each is durable before what it announces is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {}
+#[serde(tag = "entry", rename_all = "snake_case")]
+pub enum Entry {
+    /// The run begins.
+    Begin {
+        /// When.
+        at: Timestamp,
+        /// What it will do.
+        plan: Plan,
+        /// Every container as found.
+        prior: Prior,
+    },
+    /// A step is about to be taken.
+    Intent {
+        /// When.
+        at: Timestamp,
+        /// The step.
+        step: Step,
+    },
+    /// A step was taken.
+    Done {
+        /// When.
+        at: Timestamp,
+        /// The step.
+        step: Step,
+        /// What it found.
+        outcome: StepOutcome,
+    },
+    /// A step failed.
+    Failed {
+        /// When.
+        at: Timestamp,
+        /// The step.
+        step: Step,
+        /// The error.
+        error: String,
+    },
+    /// The undo begins; what follows are its steps.
+    UndoStarted {
+        /// When.
+        at: Timestamp,
+    },
+    /// The run ended.
+    End {
+        /// When.
+        at: Timestamp,
+        /// In which phase.
+        phase: Phase,
+    },
+}
+
+/// What a step found, where an undo depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepOutcome {
+    /// Of a stop.
+    Stop(StopOutcome),
+    /// Of a start.
+    Start(StartOutcome),
+    /// Of a swap, forth or back.
+    Swap(SwapOutcome),
+    /// Of anything else.
+    Done,
+}

@@ -1,11 +1,16 @@
 //! The domain of kbo: what a cluster is, how it is stopped and started safely, what a run does step by step and how each step
 //! is undone. No I/O: the world is behind the [`ports`].
 
+pub mod cancel;
 pub mod ids;
 pub mod inventory;
 pub mod journal;
 pub mod machine;
 pub mod manifest;
+pub mod orchestrator;
 pub mod plan;
 pub mod ports;
+pub mod preflight;
+pub mod report;
 pub mod secret;
+pub mod undo;

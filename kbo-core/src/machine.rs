@@ -42,6 +42,30 @@ pub enum Phase {
     Stuck,
 }
 
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Phase::Idle => "idle",
+            Phase::Preflight => "preflight",
+            Phase::Staging => "staging",
+            Phase::Stopping => "stopping",
+            Phase::Proving => "proving",
+            Phase::Snapshotting => "snapshotting",
+            Phase::Swapping => "swapping",
+            Phase::Starting => "starting",
+            Phase::Settling => "settling",
+            Phase::Archiving => "archiving",
+            Phase::Committing => "committing",
+            Phase::Cleaning => "cleaning",
+            Phase::Undoing => "undoing",
+            Phase::Done => "done",
+            Phase::RolledBack => "rolled back",
+            Phase::Refused => "refused",
+            Phase::Stuck => "stuck",
+        })
+    }
+}
+
 /// What a run does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -98,7 +122,15 @@ impl Operation {
         use Phase::*;
         match self {
             Operation::ColdBackup => &[
-                Preflight, Stopping, Proving, Snapshotting, Starting, Settling, Archiving, Committing, Cleaning,
+                Preflight,
+                Stopping,
+                Proving,
+                Snapshotting,
+                Starting,
+                Settling,
+                Archiving,
+                Committing,
+                Cleaning,
             ],
             Operation::HotBackup => &[Preflight, Snapshotting, Archiving, Committing, Cleaning],
             Operation::Restore => &[Preflight, Staging, Stopping, Swapping, Starting, Settling, Cleaning],
@@ -127,6 +159,89 @@ pub fn next(operation: Operation, phase: Phase, event: Event) -> Result<Phase, I
         (_, StepFailed | Interrupted, Some(_)) => Ok(Phase::Undoing),
         (Phase::Undoing, UndoDone, _) => Ok(Phase::RolledBack),
         (Phase::Undoing, UndoFailed, _) => Ok(Phase::Stuck),
-        _ => Err(IllegalTransition { operation, phase, event }),
+        _ => Err(IllegalTransition {
+            operation,
+            phase,
+            event,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPERATIONS: [Operation; 6] = [
+        Operation::ColdBackup,
+        Operation::HotBackup,
+        Operation::Restore,
+        Operation::Stop,
+        Operation::Start,
+        Operation::Restart,
+    ];
+
+    #[test]
+    fn an_undisturbed_run_passes_its_phases_in_order() {
+        for operation in OPERATIONS {
+            let mut phase = next(operation, Phase::Idle, Event::Begin).unwrap();
+            for expected in operation.phases() {
+                assert_eq!(phase, *expected);
+                phase = next(operation, phase, Event::PhaseDone).unwrap();
+            }
+            assert_eq!(phase, Phase::Done);
+        }
+    }
+
+    #[test]
+    fn a_failure_after_preflight_is_undone_and_before_it_touches_nothing() {
+        for operation in OPERATIONS {
+            for phase in operation.phases() {
+                let after = next(operation, *phase, Event::StepFailed).unwrap();
+                let expected = match phase {
+                    Phase::Preflight => Phase::Refused,
+                    Phase::Cleaning => Phase::Done,
+                    _ => Phase::Undoing,
+                };
+                assert_eq!(after, expected, "{operation:?} {phase:?}");
+            }
+        }
+        assert_eq!(
+            next(Operation::Stop, Phase::Undoing, Event::UndoDone),
+            Ok(Phase::RolledBack)
+        );
+        assert_eq!(
+            next(Operation::Stop, Phase::Undoing, Event::UndoFailed),
+            Ok(Phase::Stuck)
+        );
+    }
+
+    #[test]
+    fn no_data_is_read_or_replaced_before_everything_is_stopped() {
+        for (operation, touching) in [
+            (Operation::ColdBackup, Phase::Snapshotting),
+            (Operation::Restore, Phase::Swapping),
+        ] {
+            let phases = operation.phases();
+            let at = |phase| phases.iter().position(|p| *p == phase).unwrap();
+            assert!(at(Phase::Stopping) < at(touching) && at(touching) < at(Phase::Starting));
+        }
+    }
+
+    #[test]
+    fn ends_and_foreign_phases_take_no_event() {
+        for operation in OPERATIONS {
+            for phase in [Phase::Done, Phase::RolledBack, Phase::Refused, Phase::Stuck] {
+                for event in [
+                    Event::Begin,
+                    Event::PhaseDone,
+                    Event::StepFailed,
+                    Event::UndoDone,
+                    Event::Interrupted,
+                ] {
+                    assert!(next(operation, phase, event).is_err(), "{phase:?} {event:?}");
+                }
+            }
+        }
+        assert!(next(Operation::Stop, Phase::Swapping, Event::PhaseDone).is_err());
     }
 }

@@ -240,7 +240,9 @@ impl ArchiveRecord {
 impl Manifest {
     /// The archive of a node's dataset.
     pub fn archive(&self, node: &NodeName, dataset: Dataset) -> Option<&ArchiveRecord> {
-        self.archives.iter().find(|archive| &archive.node == node && archive.dataset == dataset)
+        self.archives
+            .iter()
+            .find(|archive| &archive.node == node && archive.dataset == dataset)
     }
 
     /// Bytes of all files in all archives.

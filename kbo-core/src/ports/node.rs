@@ -151,7 +151,10 @@ pub enum ContainerState {
 impl ContainerState {
     /// Whether its process may touch files.
     pub fn is_up(self) -> bool {
-        matches!(self, ContainerState::Running | ContainerState::Restarting | ContainerState::Paused)
+        matches!(
+            self,
+            ContainerState::Running | ContainerState::Restarting | ContainerState::Paused
+        )
     }
 }
 
@@ -523,7 +526,11 @@ pub enum NodeErrorKind {
 impl NodeError {
     /// An error with no hint.
     pub fn new(kind: NodeErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// The same with a hint.

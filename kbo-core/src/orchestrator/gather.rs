@@ -1,0 +1,142 @@
+//! Looking at the whole cluster: every node's facts, the quorum, the partitions. Nothing is touched.
+
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use super::Orchestrator;
+use crate::ids::NodeName;
+use crate::inventory::{Dataset, Node};
+use crate::plan::Prior;
+use crate::ports::node::{
+    FactsRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeFacts, NodeTransport, PartitionState,
+};
+use crate::preflight::{Input, Purpose, judge};
+
+/// What a look at the cluster found.
+#[derive(Debug)]
+pub struct Facts {
+    /// Each node's facts, or why there are none.
+    pub nodes: BTreeMap<NodeName, Result<NodeFacts, NodeError>>,
+    /// Every container's state.
+    pub prior: Prior,
+    /// Whether the metadata quorum is operational, and why not; `None` where no controller runs.
+    pub quorum: Option<Result<(), String>>,
+    /// Every partition, where a running broker told.
+    pub partitions: Option<Vec<PartitionState>>,
+    /// What preflight makes of it.
+    pub findings: Vec<crate::preflight::Finding>,
+}
+
+impl Orchestrator {
+    /// Looks at everything that `purpose` needs.
+    pub async fn look(&self, purpose: &Purpose, datasets: &[Dataset]) -> Facts {
+        let request = FactsRequest {
+            datasets: datasets.to_vec(),
+        };
+        let nodes: BTreeMap<NodeName, Result<NodeFacts, NodeError>> = self
+            .on_all(|_, transport| {
+                let request = request.clone();
+                async move { transport.facts(&request).await }
+            })
+            .await
+            .into_iter()
+            .collect();
+        let now = self.clock.now();
+        let known: BTreeMap<NodeName, NodeFacts> = nodes
+            .iter()
+            .filter_map(|(name, facts)| Some((name.clone(), facts.as_ref().ok()?.clone())))
+            .collect();
+        let prior = crate::plan::prior_of(&known);
+        let up = |node: &&Node| prior.get(&node.name).is_some_and(|state| state.is_up());
+        let controllers: Vec<&Node> = self
+            .cluster
+            .start_order()
+            .iter()
+            .filter(|node| node.role.is_controller())
+            .filter(up)
+            .collect();
+        let quorum = if controllers.is_empty() {
+            None
+        } else {
+            Some(self.quorum_now(&controllers).await)
+        };
+        let brokers: Vec<&Node> = self
+            .cluster
+            .start_order()
+            .iter()
+            .filter(|node| node.role.is_broker())
+            .filter(up)
+            .collect();
+        let partitions = self.partitions_now(&brokers).await;
+        let store = self.store.space().await.ok();
+        let last_ratio = match purpose {
+            Purpose::Backup { .. } => self.last_ratio().await,
+            _ => None,
+        };
+        let findings = judge(&Input {
+            cluster: &self.cluster,
+            cluster_id: self.cluster_id.as_ref(),
+            purpose,
+            facts: &nodes,
+            now,
+            quorum: quorum.as_ref(),
+            partitions: partitions.as_deref(),
+            store,
+            last_ratio,
+            warn_free_percent: self.settings.warn_free_percent,
+        });
+        Facts {
+            nodes,
+            prior,
+            quorum,
+            partitions,
+            findings,
+        }
+    }
+
+    /// Runs an operation on every node, bounded, and gathers the results.
+    pub(super) async fn on_all<T, F, Fut>(&self, operation: F) -> Vec<(NodeName, Result<T, NodeError>)>
+    where
+        F: Fn(Node, std::sync::Arc<dyn NodeTransport>) -> Fut,
+        Fut: Future<Output = Result<T, NodeError>>,
+    {
+        let work = self.cluster.start_order().iter().map(|node| {
+            let name = node.name.clone();
+            let transport = self.transport(&name);
+            let operation = &operation;
+            async move {
+                match transport {
+                    Ok(transport) => (name, operation(node.clone(), transport).await),
+                    Err(error) => (name, Err(error)),
+                }
+            }
+        });
+        // A look is cheap for the centre: all nodes at once, so that one slow node does not hold up the rest.
+        stream::iter(work).buffer_unordered(64).collect().await
+    }
+
+    /// The partitions as the first broker that answers tells them.
+    pub(super) async fn partitions_now(&self, brokers: &[&Node]) -> Option<Vec<PartitionState>> {
+        for node in brokers {
+            let Ok(transport) = self.transport(&node.name) else {
+                continue;
+            };
+            if let Ok(KafkaAnswer::Partitions(partitions)) = transport.kafka(KafkaQuestion::Partitions).await {
+                return Some(partitions);
+            }
+        }
+        None
+    }
+
+    async fn last_ratio(&self) -> Option<f64> {
+        let listed = self.store.list().await.ok()?;
+        let last = listed.iter().rev().filter_map(|backup| backup.manifest.as_ref().ok());
+        let last = last
+            .into_iter()
+            .find(|manifest| manifest.cluster == self.name && manifest.raw_bytes() > 0)?;
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        Some(last.stored_bytes() as f64 / last.raw_bytes() as f64)
+    }
+}

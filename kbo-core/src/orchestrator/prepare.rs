@@ -1,0 +1,211 @@
+//! Preparing a run: look, judge, plan. Nothing is touched.
+
+use std::collections::BTreeMap;
+
+use super::{BackupRequest, Facts, Orchestrator, Prepared, RestoreRequest};
+use crate::ids::{BackupId, NodeName, RunId};
+use crate::inventory::Dataset;
+use crate::machine::{Operation, Phase};
+use crate::manifest::{BackupKind, Manifest};
+use crate::plan::Plan;
+use crate::ports::monitor::MonitorEvent;
+use crate::preflight::{Finding, Purpose, Severity};
+
+impl Orchestrator {
+    /// Prepares a backup.
+    pub async fn prepare_backup(&self, request: BackupRequest) -> Prepared {
+        self.monitor.event(MonitorEvent::Phase(Phase::Preflight));
+        let datasets = request.kind.datasets().to_vec();
+        let cold = request.kind != BackupKind::Config;
+        // Identity lives in meta.properties: the data directories are looked at even when only configuration is read.
+        let looked_at = [Dataset::Config, Dataset::Data];
+        let looked_at: &[Dataset] = if cold { &datasets } else { &looked_at };
+        let facts = self
+            .look(
+                &Purpose::Backup {
+                    datasets: datasets.clone(),
+                    cold,
+                },
+                looked_at,
+            )
+            .await;
+        let now = self.clock.now();
+        let plan = Plan::backup(
+            RunId::at(now),
+            BackupId::at(now),
+            request.kind,
+            &self.cluster,
+            &facts.prior,
+        );
+        prepared(plan, facts, None)
+    }
+
+    /// Prepares a restore.
+    pub async fn prepare_restore(&self, request: RestoreRequest) -> Prepared {
+        self.monitor.event(MonitorEvent::Phase(Phase::Preflight));
+        let RestoreRequest {
+            manifest,
+            datasets,
+            other_cluster,
+            keep_previous,
+        } = request;
+        let mut need: BTreeMap<NodeName, u64> = BTreeMap::new();
+        for archive in manifest
+            .archives
+            .iter()
+            .filter(|archive| datasets.contains(&archive.dataset))
+        {
+            *need.entry(archive.node.clone()).or_default() += archive.raw_size;
+        }
+        let purpose = Purpose::Restore {
+            datasets: datasets.clone(),
+            need,
+            cluster_id: manifest.cluster_id.clone(),
+            other_cluster,
+            node_ids: manifest
+                .nodes
+                .iter()
+                .map(|node| (node.name.clone(), node.node_id))
+                .collect(),
+        };
+        let mut facts = self.look(&purpose, &[Dataset::Config, Dataset::Data]).await;
+        facts.findings.splice(0..0, self.fit(&manifest, &datasets));
+        let run = RunId::at(self.clock.now());
+        let plan = Plan::restore(run, &manifest, &datasets, keep_previous, &self.cluster, &facts.prior);
+        prepared(plan, facts, Some(manifest))
+    }
+
+    /// Prepares a start, stop or restart of `chosen` nodes (all where empty).
+    pub async fn prepare_power(&self, operation: Operation, chosen: &[NodeName]) -> Prepared {
+        self.monitor.event(MonitorEvent::Phase(Phase::Preflight));
+        let mut facts = self.look(&Purpose::Power, &[]).await;
+        let plan = Plan::power(
+            RunId::at(self.clock.now()),
+            operation,
+            chosen,
+            &self.cluster,
+            &facts.prior,
+        );
+        facts.findings.extend(self.unsafe_power(operation, chosen, &facts));
+        prepared(plan, facts, None)
+    }
+
+    /// Whether the backup holds what the inventory needs, and nothing for nodes that are not there.
+    fn fit(&self, manifest: &Manifest, datasets: &[Dataset]) -> Vec<Finding> {
+        let refusal = |node: Option<&NodeName>, message: String, hint: &str| Finding {
+            severity: Severity::Refusal,
+            node: node.cloned(),
+            message,
+            hint: Some(hint.to_owned()),
+        };
+        let mut findings = vec![];
+        for node in self.cluster.start_order() {
+            for dataset in datasets {
+                let dirs = node.dirs(*dataset);
+                match manifest.archive(&node.name, *dataset) {
+                    None if !dirs.is_empty() => findings.push(refusal(
+                        Some(&node.name),
+                        format!("the backup {} holds no {dataset} of it", manifest.id),
+                        "choose a backup of this very cluster, or --only config|data",
+                    )),
+                    Some(archive) if archive.dirs.len() != dirs.len() => findings.push(refusal(
+                        Some(&node.name),
+                        format!(
+                            "the backup holds {} {dataset} directories of it, kbo.toml names {}",
+                            archive.dirs.len(),
+                            dirs.len()
+                        ),
+                        "list as many directories, in the same order",
+                    )),
+                    _ => {}
+                }
+            }
+        }
+        for archive in &manifest.archives {
+            if self.cluster.node(&archive.node).is_none() {
+                findings.push(refusal(
+                    None,
+                    format!(
+                        "the backup {} holds the node {}, which kbo.toml does not name",
+                        manifest.id, archive.node
+                    ),
+                    "restore with the kbo.toml of that cluster",
+                ));
+            }
+        }
+        for caveat in &manifest.caveats {
+            findings.push(Finding {
+                severity: Severity::Warning,
+                node: None,
+                message: format!("of this backup: {caveat}"),
+                hint: None,
+            });
+        }
+        findings.dedup();
+        findings
+    }
+
+    /// Stopping a controller under running brokers, or starting a broker without a quorum.
+    fn unsafe_power(&self, operation: Operation, chosen: &[NodeName], facts: &Facts) -> Vec<Finding> {
+        let is_chosen = |name: &NodeName| chosen.is_empty() || chosen.contains(name);
+        let is_up = |name: &NodeName| facts.prior.get(name).is_some_and(|state| state.is_up());
+        let nodes = self.cluster.start_order();
+        let mut findings = vec![];
+        for name in chosen.iter().filter(|name| self.cluster.node(name).is_none()) {
+            findings.push(Finding {
+                severity: Severity::Refusal,
+                node: None,
+                message: format!("{name} is not a node of this cluster"),
+                hint: Some("kbo status lists them".to_owned()),
+            });
+        }
+        let controllers = || nodes.iter().filter(|node| node.role.is_controller());
+        let brokers_stay_up = nodes
+            .iter()
+            .any(|node| node.role.is_broker() && is_up(&node.name) && !is_chosen(&node.name));
+        if matches!(operation, Operation::Stop | Operation::Restart) && brokers_stay_up {
+            let left = controllers()
+                .filter(|node| is_up(&node.name) && !is_chosen(&node.name))
+                .count();
+            let stops_one = controllers().any(|node| is_up(&node.name) && is_chosen(&node.name));
+            if stops_one && left * 2 <= controllers().count() {
+                findings.push(Finding {
+                    severity: Severity::Refusal,
+                    node: None,
+                    message: "brokers would run on without a quorum of controllers".to_owned(),
+                    hint: Some("stop the brokers too, or first".to_owned()),
+                });
+            }
+        }
+        if operation == Operation::Start {
+            let up_then = controllers()
+                .filter(|node| is_up(&node.name) || is_chosen(&node.name))
+                .count();
+            let starts_broker = nodes
+                .iter()
+                .any(|node| node.role.is_broker() && is_chosen(&node.name) && !is_up(&node.name));
+            if starts_broker && up_then * 2 <= controllers().count() {
+                findings.push(Finding {
+                    severity: Severity::Refusal,
+                    node: None,
+                    message: "the brokers would start without a quorum of controllers".to_owned(),
+                    hint: Some("start the controllers too, or first".to_owned()),
+                });
+            }
+        }
+        findings
+    }
+}
+
+fn prepared(plan: Plan, facts: Facts, source: Option<Manifest>) -> Prepared {
+    let mut findings = facts.findings;
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Prepared {
+        plan,
+        findings,
+        facts: facts.nodes,
+        prior: facts.prior,
+        partitions: facts.partitions,
+        source,
+    }
+}

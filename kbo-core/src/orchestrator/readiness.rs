@@ -1,0 +1,211 @@
+//! Waiting for Kafka: the quorum, a broker, the ISRs.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::Orchestrator;
+use crate::cancel::Urgency;
+use crate::ids::NodeName;
+use crate::inventory::Node;
+use crate::ports::monitor::MonitorEvent;
+use crate::ports::node::{ContainerState, KafkaAnswer, KafkaQuestion, NodeErrorKind, PartitionState, QuorumState};
+
+/// A voter this many records behind the leader still counts as near: the metadata log grows while we look.
+const NEAR: i64 = 500;
+
+/// How often a wait says what it is waiting for.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// A container that stays down this long after its start will not come up by itself.
+const DOWN_FOR_GOOD: Duration = Duration::from_secs(15);
+
+impl Orchestrator {
+    /// One look at the quorum through all `controllers`.
+    pub(super) async fn quorum_now(&self, controllers: &[&Node]) -> Result<(), String> {
+        let answers = join_all(controllers.iter().map(|node| async move {
+            match self.transport(&node.name) {
+                Ok(transport) => (node.name.clone(), transport.kafka(KafkaQuestion::Quorum).await),
+                Err(error) => (node.name.clone(), Err(error)),
+            }
+        }))
+        .await;
+        let mut reasons = vec![];
+        for (name, answer) in answers {
+            match answer {
+                Ok(KafkaAnswer::Quorum(quorum)) => match shortfall(&quorum, controllers.len()) {
+                    None => return Ok(()),
+                    Some(why) => reasons.push(format!("{name}: {why}")),
+                },
+                Ok(KafkaAnswer::NotYet(why)) => reasons.push(format!("{name}: {why}")),
+                Ok(KafkaAnswer::NotLeader(_)) => reasons.push(format!("{name}: is not the leader")),
+                Ok(other) => reasons.push(format!("{name}: unexpected answer {other:?}")),
+                Err(error) => reasons.push(format!("{name}: {error}")),
+            }
+        }
+        Err(reasons.join("; "))
+    }
+
+    /// Waits until the quorum of the controllers that are up is operational.
+    pub(super) async fn await_quorum(&self, up: &[&Node]) -> Result<(), String> {
+        let controllers: Vec<&Node> = up.iter().copied().filter(|node| node.role.is_controller()).collect();
+        let mut wait = Wait::new(self, "the controllers to be operational");
+        loop {
+            match self.quorum_now(&controllers).await {
+                Ok(()) => return Ok(()),
+                Err(why) => wait.pause(&why).await?,
+            }
+        }
+    }
+
+    /// Waits until a broker serves requests.
+    pub(super) async fn await_broker(&self, name: &NodeName) -> Result<(), String> {
+        let transport = self.transport(name).map_err(|error| error.to_string())?;
+        let mut wait = Wait::new(self, &format!("{name} to be ready"));
+        let mut down_since = None;
+        loop {
+            let why = match transport.kafka(KafkaQuestion::Alive).await {
+                Ok(KafkaAnswer::Alive) => return Ok(()),
+                Ok(KafkaAnswer::NotYet(why)) => why,
+                Ok(other) => format!("unexpected answer {other:?}"),
+                Err(error) if error.kind == NodeErrorKind::Unreachable => error.to_string(),
+                // A question that cannot be asked (a listener that needs a login, say) is not answered by waiting.
+                Err(error) => return Err(error.to_string()),
+            };
+            if let Ok(ContainerState::Stopped) = transport.state().await {
+                let since = *down_since.get_or_insert_with(|| self.clock.monotonic());
+                if self.clock.monotonic().saturating_sub(since) > DOWN_FOR_GOOD {
+                    return Err("its container has exited; see: docker logs".to_owned());
+                }
+            } else {
+                down_since = None;
+            }
+            wait.pause(&why).await?;
+        }
+    }
+
+    /// Waits until every partition has a leader and its ISR: what it was before, or all replicas on nodes that are up.
+    ///
+    /// Returns the partitions that fell short when the time was up; that is a warning, not a failure.
+    pub(super) async fn await_isr(&self, up: &[&Node], before: Expected<'_>) -> Vec<String> {
+        let brokers: Vec<&Node> = up.iter().copied().filter(|node| node.role.is_broker()).collect();
+        let from = self.clock.monotonic();
+        let mut said = from;
+        loop {
+            let short = match self.partitions_now(&brokers).await {
+                Some(partitions) => before.short(&partitions),
+                None => vec!["no broker told the partitions".to_owned()],
+            };
+            let now = self.clock.monotonic();
+            let hurry = self.cancel.urgency() >= Urgency::Hurry;
+            if short.is_empty() || hurry || now.saturating_sub(from) >= self.settings.isr_timeout {
+                return short;
+            }
+            if now.saturating_sub(said) >= SAY_EVERY {
+                said = now;
+                self.monitor.event(MonitorEvent::Waiting(format!(
+                    "{} partitions to be whole again",
+                    short.len()
+                )));
+            }
+            self.clock.sleep(self.settings.poll).await;
+        }
+    }
+}
+
+/// What every partition must be again.
+pub(super) enum Expected<'a> {
+    /// As it was before the stop.
+    AsBefore(&'a [PartitionState]),
+    /// In sync on every one of these node ids that has a replica.
+    On(BTreeSet<i32>),
+}
+
+impl Expected<'_> {
+    fn short(&self, now: &[PartitionState]) -> Vec<String> {
+        let is_short =
+            |state: &PartitionState, isr: &[i32]| state.leader < 0 || isr.iter().any(|id| !state.isr.contains(id));
+        let name = |state: &PartitionState| format!("{}-{}", state.topic, state.partition);
+        match self {
+            Expected::AsBefore(before) => before
+                .iter()
+                .filter_map(|old| {
+                    let at = now.binary_search_by(|new| (&new.topic, new.partition).cmp(&(&old.topic, old.partition)));
+                    match at {
+                        Ok(at) if is_short(&now[at], &old.isr) => Some(name(old)),
+                        // A topic may have been deleted just before the stop; then its partitions are gone for good.
+                        Err(_) | Ok(_) => None,
+                    }
+                })
+                .collect(),
+            Expected::On(ids) => now
+                .iter()
+                .filter(|state| {
+                    let isr: Vec<i32> = state.replicas.iter().copied().filter(|id| ids.contains(id)).collect();
+                    is_short(state, &isr)
+                })
+                .map(name)
+                .collect(),
+        }
+    }
+}
+
+/// Why a quorum of `running` controllers is not operational yet.
+fn shortfall(quorum: &QuorumState, running: usize) -> Option<String> {
+    if quorum.leader_id < 0 {
+        return Some("the quorum has no leader".to_owned());
+    }
+    if quorum.high_watermark < 0 {
+        return Some("the quorum has no high watermark yet".to_owned());
+    }
+    let near = quorum
+        .voters
+        .iter()
+        .filter(|(_, end)| *end >= 0 && quorum.high_watermark - end <= NEAR)
+        .count();
+    // Voters that were down before the run stay down: as many must be near as are running.
+    let wanted = running.min(quorum.voters.len());
+    (near < wanted).then(|| format!("{near} of {wanted} voters are near the high watermark"))
+}
+
+/// A wait with a limit that says now and then what it waits for.
+struct Wait<'a> {
+    orchestrator: &'a Orchestrator,
+    what: String,
+    from: Duration,
+    said: Duration,
+}
+
+impl<'a> Wait<'a> {
+    fn new(orchestrator: &'a Orchestrator, what: &str) -> Self {
+        let now = orchestrator.clock.monotonic();
+        Self {
+            orchestrator,
+            what: what.to_owned(),
+            from: now,
+            said: now,
+        }
+    }
+
+    /// Sleeps a little, or gives up with the last reason.
+    async fn pause(&mut self, why: &str) -> Result<(), String> {
+        let now = self.orchestrator.clock.monotonic();
+        let waited = now.saturating_sub(self.from);
+        let limit = self.orchestrator.settings.ready_timeout;
+        if waited >= limit {
+            return Err(format!("waited {} s for {}: {why}", limit.as_secs(), self.what));
+        }
+        if self.orchestrator.cancel.urgency() >= Urgency::Hurry {
+            return Err(format!("interrupted while waiting for {}: {why}", self.what));
+        }
+        if now.saturating_sub(self.said) >= SAY_EVERY {
+            self.said = now;
+            self.orchestrator
+                .monitor
+                .event(MonitorEvent::Waiting(format!("{}: {why}", self.what)));
+        }
+        self.orchestrator.clock.sleep(self.orchestrator.settings.poll).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! Finishing what a dead run left undone.
+
+use std::collections::BTreeMap;
+
+use super::execute::Run;
+use super::{Orchestrator, Prepared};
+use crate::ids::RunId;
+use crate::journal::Entry;
+use crate::machine::{Event, Phase};
+use crate::plan::Prior;
+use crate::ports::monitor::MonitorEvent;
+use crate::ports::node::{CleanRequest, NodeError};
+use crate::ports::store::StoreError;
+use crate::report::Report;
+
+/// What a recovery did.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The runs undone, oldest first.
+    pub runs: Vec<Report>,
+    /// Work folders removed that no journal knew of.
+    pub swept: Vec<RunId>,
+    /// Nodes that could not be swept, and why.
+    pub unswept: Vec<(crate::ids::NodeName, NodeError)>,
+}
+
+impl Orchestrator {
+    /// Undoes every run of this cluster whose journal was left open, then sweeps what lies about. The caller holds the lock,
+    /// so no such run is alive.
+    ///
+    /// # Errors
+    /// The journals cannot be read.
+    pub async fn recover(&self) -> Result<Recovered, StoreError> {
+        let mut runs = vec![];
+        for journal in self.store.open_journals(&self.name).await? {
+            let entries = journal.entries().await?;
+            let begin = entries.iter().find_map(|entry| match entry {
+                Entry::Begin { plan, prior, .. } => Some((plan.clone(), prior.clone())),
+                _ => None,
+            });
+            let Some((plan, prior)) = begin else {
+                // Died before its first entry was durable: it had touched nothing.
+                journal.close().await?;
+                continue;
+            };
+            self.monitor.event(MonitorEvent::Phase(Phase::Undoing));
+            let prepared = Prepared {
+                plan,
+                findings: vec![],
+                facts: BTreeMap::new(),
+                prior,
+                partitions: None,
+                source: None,
+            };
+            let run = Run::new(self, prepared, journal, entries);
+            let end = match run.undo().await {
+                Event::UndoDone => Phase::RolledBack,
+                _ => Phase::Stuck,
+            };
+            runs.push(run.finish(end).await);
+        }
+        let (swept, unswept) = self.sweep(&[]).await;
+        self.store.sweep().await?;
+        Ok(Recovered { runs, swept, unswept })
+    }
+
+    /// Whether a dead run left a journal behind.
+    ///
+    /// # Errors
+    /// The journals cannot be read.
+    pub async fn needs_recovery(&self) -> Result<bool, StoreError> {
+        Ok(!self.store.open_journals(&self.name).await?.is_empty())
+    }
+
+    /// Removes every run's work folder from every node, but those of `keep`.
+    async fn sweep(&self, keep: &[RunId]) -> (Vec<RunId>, Vec<(crate::ids::NodeName, NodeError)>) {
+        let results = self
+            .on_all(|_, transport| {
+                let request = CleanRequest::Orphans { keep: keep.to_vec() };
+                async move { transport.clean(&request).await }
+            })
+            .await;
+        let mut swept: Vec<RunId> = vec![];
+        let mut unswept = vec![];
+        for (name, result) in results {
+            match result {
+                Ok(report) => swept.extend(report.removed),
+                Err(error) => unswept.push((name, error)),
+            }
+        }
+        swept.sort();
+        swept.dedup();
+        (swept, unswept)
+    }
+
+    /// The containers' states now.
+    pub async fn states(&self) -> (Prior, Vec<(crate::ids::NodeName, NodeError)>) {
+        let mut states = Prior::new();
+        let mut errors = vec![];
+        for (name, state) in self.on_all(|_, transport| async move { transport.state().await }).await {
+            match state {
+                Ok(state) => drop(states.insert(name, state)),
+                Err(error) => errors.push((name, error)),
+            }
+        }
+        (states, errors)
+    }
+}

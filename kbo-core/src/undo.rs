@@ -1,0 +1,239 @@
+//! What reverses an unfinished run, read off its journal alone: the running process and `kbo recover` undo alike.
+
+use std::collections::BTreeSet;
+
+use crate::ids::NodeName;
+use crate::inventory::{Cluster, Dataset};
+use crate::journal::{Entry, StepOutcome};
+use crate::machine::Operation;
+use crate::plan::{Plan, Prior, Step, starts};
+use crate::ports::node::StopOutcome;
+
+/// What a journal tells of a run.
+#[derive(Debug, Default)]
+struct Told<'a> {
+    plan: Option<&'a Plan>,
+    prior: Option<&'a Prior>,
+    /// Nodes that this run stopped, or may have.
+    stopped: BTreeSet<NodeName>,
+    /// Nodes whose directories are swapped, or may be.
+    swapped: Vec<(NodeName, Vec<Dataset>)>,
+    /// Nodes started on swapped directories, or maybe.
+    started: BTreeSet<NodeName>,
+    /// Nodes that may hold a work folder of the run.
+    worked_on: BTreeSet<NodeName>,
+    backup_begun: bool,
+    committed: bool,
+    operational: bool,
+}
+
+impl<'a> Told<'a> {
+    fn by(entries: &'a [Entry]) -> Self {
+        let mut told = Told::default();
+        let mut undoing = false;
+        for entry in entries {
+            match entry {
+                Entry::Begin { plan, prior, .. } => {
+                    told.plan = Some(plan);
+                    told.prior = Some(prior);
+                }
+                Entry::Intent { step, .. } => told.intend(step, undoing),
+                Entry::Done { step, outcome, .. } => told.done(step, *outcome, undoing),
+                Entry::UndoStarted { .. } => undoing = true,
+                Entry::Failed { .. } | Entry::End { .. } => {}
+            }
+        }
+        told
+    }
+
+    fn intend(&mut self, step: &Step, undoing: bool) {
+        match step {
+            Step::Stop { node } => {
+                self.stopped.insert(node.clone());
+            }
+            Step::Snapshot { node, .. } | Step::Stage { node, .. } => {
+                self.worked_on.insert(node.clone());
+            }
+            Step::Swap { node, datasets } => {
+                self.worked_on.insert(node.clone());
+                self.swapped.push((node.clone(), datasets.clone()));
+            }
+            Step::Start { node } if !self.swapped.is_empty() => {
+                self.started.insert(node.clone());
+            }
+            Step::Archive { .. } => self.backup_begun = true,
+            // From here on the replaced data may be half removed: there is no way back, and no need for one.
+            Step::Clean { .. } if !undoing => self.operational = true,
+            _ => {}
+        }
+    }
+
+    fn done(&mut self, step: &Step, outcome: StepOutcome, undoing: bool) {
+        match (step, outcome) {
+            (Step::Stop { node }, StepOutcome::Stop(StopOutcome::AlreadyStopped)) if !undoing => {
+                self.stopped.remove(node);
+            }
+            (Step::SwapBack { node, .. }, _) => self.swapped.retain(|(swapped, _)| swapped != node),
+            (Step::AwaitIsr, _) if !undoing => self.operational = true,
+            (Step::Commit, _) => self.committed = true,
+            _ => {}
+        }
+    }
+}
+
+/// The steps that bring the cluster back to where the run found it; empty where nothing needs undoing.
+///
+/// The order is that of any start: with restored data out of the way (their nodes stopped again, brokers first), the
+/// controllers come up, then the brokers, each ready, and only then are work folders and an unfinished backup removed. A
+/// `start` or a `stop` that was asked for is undone only as far as it took nodes down.
+pub fn undo_steps(entries: &[Entry], cluster: &Cluster) -> Vec<Step> {
+    let told = Told::by(entries);
+    let (Some(plan), Some(prior)) = (told.plan, told.prior) else {
+        return vec![];
+    };
+    let mut steps = vec![];
+
+    // A restore whose cluster came up on the restored data is done but for the sweeping: it is not taken back.
+    let take_back = plan.operation == Operation::Restore && !told.operational && !told.swapped.is_empty();
+    if take_back {
+        let started = cluster.stop_order().filter(|node| told.started.contains(&node.name));
+        steps.extend(started.map(|node| Step::Stop {
+            node: node.name.clone(),
+        }));
+        let swapped = told
+            .swapped
+            .iter()
+            .map(|(node, datasets)| (node.clone(), datasets.clone()));
+        steps.extend(swapped.map(|(node, datasets)| Step::SwapBack { node, datasets }));
+    }
+
+    // Only what was up when the run came: an intent without its outcome does not say whether the node had been.
+    steps.extend(starts(cluster, |node| {
+        told.stopped.contains(&node.name) && prior.get(&node.name).is_some_and(|state| state.is_up())
+    }));
+
+    let worked_on = cluster
+        .start_order()
+        .iter()
+        .filter(|node| told.worked_on.contains(&node.name));
+    steps.extend(worked_on.map(|node| Step::Clean {
+        node: node.name.clone(),
+        keep_previous: false,
+    }));
+    if told.backup_begun && !told.committed {
+        steps.push(Step::Abandon);
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::RunId;
+    use crate::inventory::{Node, Role};
+    use crate::manifest::BackupKind;
+    use crate::ports::node::ContainerState;
+    use jiff::Timestamp;
+
+    fn cluster() -> Cluster {
+        let node = |name: &str, role| Node {
+            name: name.parse().unwrap(),
+            role,
+            container: name.to_owned(),
+            config: Some("/etc/kafka".to_owned()),
+            data: vec!["/data".to_owned()],
+            node_id: None,
+        };
+        Cluster::new(
+            vec![
+                node("c1", Role::Controller),
+                node("b1", Role::Broker),
+                node("b2", Role::Broker),
+            ],
+            None,
+        )
+        .unwrap()
+    }
+
+    fn begin(b2: ContainerState) -> Entry {
+        let mut prior = Prior::new();
+        prior.insert("c1".parse().unwrap(), ContainerState::Running);
+        prior.insert("b1".parse().unwrap(), ContainerState::Running);
+        prior.insert("b2".parse().unwrap(), b2);
+        let at = Timestamp::UNIX_EPOCH;
+        let run = RunId::at(at);
+        let id = crate::ids::BackupId::at(at);
+        Entry::Begin {
+            at,
+            plan: Plan::backup(run, id, BackupKind::Cluster, &cluster(), &prior),
+            prior,
+        }
+    }
+
+    fn intent(step: Step) -> Entry {
+        Entry::Intent {
+            at: Timestamp::UNIX_EPOCH,
+            step,
+        }
+    }
+
+    fn stop(node: &str) -> Step {
+        Step::Stop {
+            node: node.parse().unwrap(),
+        }
+    }
+
+    fn shown(steps: &[Step]) -> Vec<String> {
+        steps.iter().map(Step::to_string).collect()
+    }
+
+    #[test]
+    fn a_run_that_did_nothing_needs_no_undo() {
+        assert!(undo_steps(&[], &cluster()).is_empty());
+        assert!(undo_steps(&[begin(ContainerState::Running)], &cluster()).is_empty());
+    }
+
+    #[test]
+    fn nodes_come_back_controllers_first_whatever_was_stopped() {
+        let entries = [
+            begin(ContainerState::Running),
+            intent(stop("b2")),
+            intent(stop("b1")),
+            intent(stop("c1")),
+        ];
+        let steps = undo_steps(&entries, &cluster());
+        assert_eq!(
+            shown(&steps),
+            [
+                "start c1",
+                "wait until the controllers are operational",
+                "start b1",
+                "wait until b1 is ready",
+                "start b2",
+                "wait until b2 is ready"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_down_before_is_not_started() {
+        let entries = [begin(ContainerState::Stopped), intent(stop("b2"))];
+        assert!(undo_steps(&entries, &cluster()).is_empty());
+    }
+
+    #[test]
+    fn an_unfinished_backup_is_removed_and_a_committed_one_is_not() {
+        let archive = Step::Archive {
+            node: "b1".parse().unwrap(),
+            dataset: Dataset::Data,
+        };
+        let mut entries = vec![begin(ContainerState::Running), intent(archive)];
+        assert_eq!(undo_steps(&entries, &cluster()), [Step::Abandon]);
+        entries.push(Entry::Done {
+            at: Timestamp::UNIX_EPOCH,
+            step: Step::Commit,
+            outcome: StepOutcome::Done,
+        });
+        assert!(undo_steps(&entries, &cluster()).is_empty());
+    }
+}
