@@ -2,6 +2,7 @@
 //! is undone. No I/O: the world is behind the [`ports`].
 
 pub mod cancel;
+pub mod config;
 pub mod ids;
 pub mod inventory;
 pub mod journal;

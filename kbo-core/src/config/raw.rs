@@ -1,0 +1,240 @@
+//! kbo.toml as it is written. Unknown keys are errors; what is optional here gets its default in the validation.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::inventory::Role;
+
+/// The whole file.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Raw {
+    /// `[cluster]`
+    #[serde(default)]
+    pub cluster: RawCluster,
+    /// `[storage]`
+    #[serde(default)]
+    pub storage: RawStorage,
+    /// `[ssh]`: defaults for every node reached over SSH
+    #[serde(default)]
+    pub ssh: RawSsh,
+    /// `[docker]`
+    #[serde(default)]
+    pub docker: RawDocker,
+    /// `[engine]`
+    #[serde(default)]
+    pub engine: RawEngine,
+    /// `[kafka]`
+    #[serde(default)]
+    pub kafka: RawKafka,
+    /// `[archive]`
+    #[serde(default)]
+    pub archive: RawArchive,
+    /// `[limits]`
+    #[serde(default)]
+    pub limits: RawLimits,
+    /// `[log]`
+    #[serde(default)]
+    pub log: RawLog,
+    /// `[defaults]`: defaults of every node
+    #[serde(default)]
+    pub defaults: RawDefaults,
+    /// `[order]`
+    #[serde(default)]
+    pub order: RawOrder,
+    /// `[[node]]`
+    #[serde(default)]
+    pub node: Vec<RawNode>,
+}
+
+/// `[cluster]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCluster {
+    /// The cluster's name, as you call it.
+    pub name: Option<String>,
+    /// Kafka's cluster id; checked against every meta.properties.
+    pub id: Option<String>,
+}
+
+/// `[storage]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawStorage {
+    /// The store's folder on this machine.
+    pub cold: Option<PathBuf>,
+    /// Days after which a backup is rotated away. Default 30.
+    pub retention_days: Option<u32>,
+    /// Warn below this percentage of free space. Default 20.
+    pub warn_free_percent: Option<u8>,
+}
+
+/// `[ssh]`, and the same keys of a node
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSsh {
+    /// Default root.
+    pub user: Option<String>,
+    /// Default 22.
+    pub port: Option<u16>,
+    /// Private key file; without one, the keys of ssh-agent are tried.
+    pub key: Option<PathBuf>,
+    /// File whose first line is the key's passphrase; without one kbo asks on a terminal.
+    pub passphrase_file: Option<PathBuf>,
+    /// Default ~/.ssh/known_hosts.
+    pub known_hosts: Option<PathBuf>,
+    /// Run the agent by `sudo -n`. Default false.
+    pub r#become: Option<bool>,
+    /// Folder on the node for the agent's binary.
+    pub agent_dir: Option<String>,
+    /// Default 10.
+    pub connect_timeout_seconds: Option<u64>,
+    /// Default 60.
+    pub idle_timeout_seconds: Option<u64>,
+    /// Further attempts to connect before anything is stopped. Default 2.
+    pub retries: Option<u32>,
+}
+
+/// `[docker]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawDocker {
+    /// The engine of the Docker transport. Default unix:///var/run/docker.sock.
+    pub host: Option<String>,
+    /// Image of the helper containers. Default: the image of the node's own container.
+    pub helper_image: Option<String>,
+}
+
+/// `[engine]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawEngine {
+    /// The engine's socket on a node. Default /var/run/docker.sock.
+    pub socket: Option<String>,
+    /// How long Kafka has to stop before the engine kills it. Default 360.
+    pub stop_timeout_seconds: Option<u64>,
+}
+
+/// `[kafka]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawKafka {
+    /// PEM file of the CA that signed the listeners' certificates.
+    pub ca: Option<PathBuf>,
+    /// PEM file of a client certificate, where listeners want one.
+    pub cert: Option<PathBuf>,
+    /// PEM file of its key.
+    pub key: Option<PathBuf>,
+    /// File whose first line is the key's password.
+    pub key_password_file: Option<PathBuf>,
+    /// Whether certificates must name the host. Default true.
+    pub verify_hostname: Option<bool>,
+    /// How long a quorum or a broker has to become ready. Default 300.
+    pub ready_timeout_seconds: Option<u64>,
+    /// How long ISRs have to become whole after the start. Default 120.
+    pub isr_timeout_seconds: Option<u64>,
+}
+
+/// `[archive]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawArchive {
+    /// zstd level, 1 to 19. Default 1.
+    pub level: Option<i32>,
+    /// Compression threads on a node. Default 0: its processors.
+    pub threads: Option<u32>,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLimits {
+    /// Nodes archived or staged side by side. Default 16.
+    pub parallel_nodes: Option<usize>,
+    /// How long a node waits for a vanished kbo before it brings itself back. Default 120.
+    pub lease_grace_seconds: Option<u64>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLog {
+    /// File to which the log is appended too.
+    pub file: Option<PathBuf>,
+}
+
+/// `[order]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawOrder {
+    /// Names of all nodes in start order; they stop in the reverse.
+    pub startup: Option<Vec<String>>,
+}
+
+/// How a node is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransportKind {
+    /// Over SSH.
+    #[default]
+    Ssh,
+    /// Through the container engine.
+    Docker,
+    /// It is this machine.
+    Local,
+}
+
+/// One path or several.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+/// `[defaults]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawDefaults {
+    /// How nodes are reached. Default ssh.
+    pub transport: Option<TransportKind>,
+    /// The configuration directory: a path on the node (Docker transport: in the container).
+    pub config: Option<String>,
+    /// Kafka's log.dirs; likewise.
+    pub data: Option<OneOrMany>,
+}
+
+/// `[[node]]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawNode {
+    /// Its name, and its container's unless `container` says otherwise.
+    pub name: String,
+    /// controller, broker or combined.
+    pub role: Role,
+    /// Host name or address, for SSH.
+    pub host: Option<String>,
+    /// The container's name.
+    pub container: Option<String>,
+    /// How it is reached.
+    pub transport: Option<TransportKind>,
+    /// Its configuration directory.
+    pub config: Option<String>,
+    /// Its log.dirs.
+    pub data: Option<OneOrMany>,
+    /// Kafka's node.id, to be checked against meta.properties.
+    pub node_id: Option<i32>,
+    /// SSH user.
+    pub user: Option<String>,
+    /// SSH port.
+    pub port: Option<u16>,
+    /// SSH private key.
+    pub key: Option<PathBuf>,
+    /// `sudo -n` on it.
+    pub r#become: Option<bool>,
+    /// Folder on it for the agent's binary.
+    pub agent_dir: Option<String>,
+}
