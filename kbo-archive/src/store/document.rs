@@ -1,0 +1,344 @@
+//! `manifest.json` on disk: written with one line per file of an archive, read with every name in it distrusted.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use kbo_core::ids::{BackupId, ClusterId, ClusterName, NodeName};
+use kbo_core::inventory::Dataset;
+use kbo_core::manifest::{
+    ArchiveRecord, BackupKind, DirRecord, FORMAT, FileKind, Manifest, NodeRecord, Sha256, Window,
+};
+use kbo_core::ports::store::StoreError;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use serde_json::ser::Formatter;
+
+use super::durable::{format, io};
+
+/// The commit record's file name.
+pub(super) const MANIFEST: &str = "manifest.json";
+/// The name it has until it is whole; what a crash leaves of it is not a commit record.
+pub(super) const MANIFEST_TEMP: &str = ".manifest.json.tmp";
+/// The checksums' file name.
+pub(super) const SUMS: &str = "SHA256SUMS";
+
+/// Why a name cannot be an archive's: it becomes a path, so it must not be able to lead anywhere.
+pub(super) fn archive_name_problem(name: &str) -> Option<&'static str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name == MANIFEST || name == SUMS {
+        Some("the store itself uses it")
+    } else if name.is_empty() || name.len() > 200 {
+        Some("it needs 1 to 200 characters")
+    } else if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(plain) {
+        Some("letters, digits, `.`, `_` and `-` only, beginning with a letter or digit")
+    } else {
+        None
+    }
+}
+
+/// Writes a manifest. The lines are for `grep`, `diff` and `less`: one per file, so that a million files stay readable.
+pub(super) fn write(manifest: &Manifest, to: &mut dyn Write) -> io::Result<()> {
+    manifest.serialize(&mut serde_json::Serializer::with_formatter(&mut *to, Lines::default()))?;
+    to.write_all(b"\n")
+}
+
+/// Reads the manifest of the backup in `dir`, file lists and all.
+pub(super) fn read(dir: &Path, id: &BackupId) -> Result<Manifest, StoreError> {
+    let manifest: Manifest = parse(dir)?;
+    check(&manifest, id).map_err(|why| format(&dir.join(MANIFEST), why))?;
+    Ok(manifest)
+}
+
+/// Reads the manifest of the backup in `dir` without the lists of files, which are nearly all of it: a listing of many
+/// backups then takes no memory to speak of.
+pub(super) fn read_head(dir: &Path, id: &BackupId) -> Result<Manifest, StoreError> {
+    let manifest = Manifest::from(parse::<Head>(dir)?);
+    check(&manifest, id).map_err(|why| format(&dir.join(MANIFEST), why))?;
+    Ok(manifest)
+}
+
+/// What makes a manifest unfit to be acted on. A manifest may come from anywhere; its names become paths.
+pub(super) fn check(manifest: &Manifest, id: &BackupId) -> Result<(), String> {
+    if manifest.format != FORMAT {
+        return Err(other_format(manifest.format));
+    }
+    if &manifest.id != id {
+        return Err(format!(
+            "it is the manifest of {}, but lies in the folder of {id}",
+            manifest.id
+        ));
+    }
+    let (mut names, mut owners) = (HashSet::new(), HashSet::new());
+    for archive in &manifest.archives {
+        let name = &archive.name;
+        if let Some(why) = archive_name_problem(name) {
+            return Err(format!("`{name}` is no name of an archive: {why}"));
+        }
+        if !names.insert(name) {
+            return Err(format!("two archives are named `{name}`"));
+        }
+        if !owners.insert((&archive.node, archive.dataset)) {
+            return Err(format!("two archives hold the {} of {}", archive.dataset, archive.node));
+        }
+        check_paths(archive).map_err(|why| format!("archive `{name}`: {why}"))?;
+    }
+    Ok(())
+}
+
+fn check_paths(archive: &ArchiveRecord) -> Result<(), String> {
+    for dir in &archive.dirs {
+        let folder = dir.prefix.strip_suffix('/').unwrap_or("..");
+        if !dir.prefix.is_empty() && (folder.contains('/') || !is_normal(folder)) {
+            return Err(format!("`{}` is no prefix of a directory", dir.prefix));
+        }
+    }
+    let mut paths = HashSet::with_capacity(archive.files.len());
+    for file in &archive.files {
+        let root = file.path.is_empty() && file.kind == FileKind::Dir;
+        if !root && !is_normal(&file.path) {
+            return Err(format!(
+                "`{}` is not a plain path below the archive's root",
+                file.path.escape_debug()
+            ));
+        }
+        if !paths.insert(file.path.as_str()) {
+            return Err(format!("`{}` is in it twice", file.path));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a path stays where it is put: relative, with no empty, `.` or `..` component.
+fn is_normal(path: &str) -> bool {
+    !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+fn other_format(number: u32) -> String {
+    format!("the manifest has format {number}, this version of kbo knows format {FORMAT}: use a newer kbo")
+}
+
+fn parse<T: DeserializeOwned>(dir: &Path) -> Result<T, StoreError> {
+    let path = dir.join(MANIFEST);
+    let error = match from_file::<T>(&path)? {
+        Ok(document) => return Ok(document),
+        Err(error) => error,
+    };
+    // A document of a later format need not parse as this one's: then the number says more than the parser does.
+    #[derive(Deserialize)]
+    struct Number {
+        format: u32,
+    }
+    match from_file::<Number>(&path)? {
+        Ok(number) if number.format != FORMAT => Err(format(&path, other_format(number.format))),
+        _ => Err(format(&path, format!("the manifest cannot be read: {error}"))),
+    }
+}
+
+fn from_file<T: DeserializeOwned>(path: &PathBuf) -> Result<Result<T, serde_json::Error>, StoreError> {
+    let file = File::open(path).map_err(io("open", path))?;
+    let parsed = serde_json::from_reader(BufReader::with_capacity(256 * 1024, file));
+    match parsed {
+        Err(error) if error.is_io() => Err(io("read", path)(error.into())),
+        parsed => Ok(parsed),
+    }
+}
+
+/// A [`Manifest`] whose lists of files are skipped while reading. A field added there is missed by the compiler here.
+#[derive(Deserialize)]
+struct Head {
+    format: u32,
+    id: BackupId,
+    kind: BackupKind,
+    cluster: ClusterName,
+    cluster_id: Option<ClusterId>,
+    kbo_version: String,
+    created: Timestamp,
+    committed: Timestamp,
+    #[serde(default)]
+    window: Option<Window>,
+    #[serde(default)]
+    caveats: Vec<String>,
+    nodes: Vec<NodeRecord>,
+    archives: Vec<ArchiveHead>,
+}
+
+#[derive(Deserialize)]
+struct ArchiveHead {
+    name: String,
+    node: NodeName,
+    dataset: Dataset,
+    size: u64,
+    sha256: Sha256,
+    raw_size: u64,
+    dirs: Vec<DirRecord>,
+    #[serde(rename = "files")]
+    _files: IgnoredAny,
+}
+
+impl From<Head> for Manifest {
+    fn from(head: Head) -> Self {
+        Manifest {
+            format: head.format,
+            id: head.id,
+            kind: head.kind,
+            cluster: head.cluster,
+            cluster_id: head.cluster_id,
+            kbo_version: head.kbo_version,
+            created: head.created,
+            committed: head.committed,
+            window: head.window,
+            caveats: head.caveats,
+            nodes: head.nodes,
+            archives: head.archives.into_iter().map(ArchiveRecord::from).collect(),
+        }
+    }
+}
+
+impl From<ArchiveHead> for ArchiveRecord {
+    fn from(head: ArchiveHead) -> Self {
+        ArchiveRecord {
+            name: head.name,
+            node: head.node,
+            dataset: head.dataset,
+            size: head.size,
+            sha256: head.sha256,
+            raw_size: head.raw_size,
+            dirs: head.dirs,
+            files: Vec::new(),
+        }
+    }
+}
+
+/// Indents the outer levels and keeps each inner one on a line: document, `archives`, archive, `files` | file.
+#[derive(Default)]
+struct Lines {
+    depth: usize,
+    has_value: bool,
+}
+
+const INDENTED_LEVELS: usize = 4;
+
+impl Lines {
+    fn open<W: ?Sized + Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
+        self.depth += 1;
+        self.has_value = false;
+        writer.write_all(bracket)
+    }
+
+    fn close<W: ?Sized + Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
+        let on_its_own_line = self.has_value && self.depth <= INDENTED_LEVELS;
+        self.depth -= 1;
+        self.has_value = true;
+        if on_its_own_line {
+            self.new_line(writer)?;
+        }
+        writer.write_all(bracket)
+    }
+
+    fn item<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        match (self.depth <= INDENTED_LEVELS, first) {
+            (true, true) => self.new_line(writer),
+            (true, false) => {
+                writer.write_all(b",")?;
+                self.new_line(writer)
+            }
+            (false, true) => Ok(()),
+            (false, false) => writer.write_all(b", "),
+        }
+    }
+
+    fn new_line<W: ?Sized + Write>(&self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b"\n")?;
+        (0..self.depth).try_for_each(|_| writer.write_all(b"  "))
+    }
+}
+
+impl Formatter for Lines {
+    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b"[")
+    }
+    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.close(writer, b"]")
+    }
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.item(writer, first)
+    }
+    fn end_array_value<W: ?Sized + Write>(&mut self, _writer: &mut W) -> io::Result<()> {
+        self.has_value = true;
+        Ok(())
+    }
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b"{")
+    }
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.close(writer, b"}")
+    }
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.item(writer, first)
+    }
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+    fn end_object_value<W: ?Sized + Write>(&mut self, _writer: &mut W) -> io::Result<()> {
+        self.has_value = true;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_lead_out_are_no_archive_names() {
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "/a",
+            ".hidden",
+            "a b",
+            "a\n",
+            "manifest.json",
+            "SHA256SUMS",
+            "-rf",
+            "ä",
+        ] {
+            assert!(archive_name_problem(name).is_some(), "{name:?}");
+        }
+        assert!(archive_name_problem(&"a".repeat(201)).is_some());
+        assert_eq!(archive_name_problem("kafka-broker-1.data.tar.zst"), None);
+    }
+
+    #[test]
+    fn only_paths_that_stay_below_the_root_are_normal() {
+        for path in ["/etc", "../x", "a/../b", "a//b", "a/", "./a", "a/.", "", "a\0b"] {
+            assert!(!is_normal(path), "{path:?}");
+        }
+        for path in [
+            "a",
+            "t-0/00000000000000000000.log",
+            "..a",
+            "a..",
+            ".kafka_cleanshutdown",
+        ] {
+            assert!(is_normal(path), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn inner_values_stay_on_one_line() {
+        let value = serde_json::json!({"a": [{"b": [{"c": 1, "d": [1, 2]}, {}]}], "e": [], "f": {}});
+        let mut text = Vec::new();
+        value
+            .serialize(&mut serde_json::Serializer::with_formatter(&mut text, Lines::default()))
+            .unwrap();
+        let expected = "{\n  \"a\": [\n    {\n      \"b\": [\n        {\"c\": 1, \"d\": [1, 2]},\n        {}\n      ]\n    }\n  ],\n  \
+                        \"e\": [],\n  \"f\": {}\n}";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
+}

@@ -1,0 +1,288 @@
+//! Where things are in a store, and which backups are there.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use kbo_core::ids::{BackupId, ClusterName};
+use kbo_core::manifest::BackupKind;
+use kbo_core::ports::store::StoreError;
+use serde::{Deserialize, Serialize};
+
+use super::document::{MANIFEST, archive_name_problem};
+use super::durable::{ensure_dir, format, io, open_or_create, remove_file, sync_dir, write_new};
+
+/// The format of a store's tree that this version writes and reads.
+pub(super) const STORE_FORMAT: u32 = 1;
+
+const STORE_FILE: &str = "kbo-store.json";
+const CONTROL: &str = ".kbo";
+/// How the folder of a backup is called while it is being removed; hidden, so that no listing takes it for a backup.
+const TRASH_PREFIX: &str = ".trash-";
+
+/// The paths of a store.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    root: PathBuf,
+}
+
+/// The content of `kbo-store.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoreRecord {
+    format: u32,
+    id: String,
+    created: Timestamp,
+}
+
+/// A folder with a backup's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) id: BackupId,
+    pub(super) kind: BackupKind,
+    pub(super) pinned: bool,
+    pub(super) dir: PathBuf,
+    /// Whether it was on its way out.
+    pub(super) trash: bool,
+}
+
+impl Found {
+    /// Whether there is a commit record in it.
+    pub(super) fn is_committed(&self) -> bool {
+        !self.trash && fs::symlink_metadata(self.dir.join(MANIFEST)).is_ok_and(|meta| meta.is_file())
+    }
+
+    /// The path of an archive in it.
+    pub(super) fn archive(&self, name: &str) -> Result<PathBuf, StoreError> {
+        match archive_name_problem(name) {
+            None => Ok(self.dir.join(name)),
+            Some(why) => Err(format(&self.dir, format!("`{name}` is no name of an archive: {why}"))),
+        }
+    }
+}
+
+impl Layout {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn cluster_lock(&self, cluster: &ClusterName) -> PathBuf {
+        self.root.join(CONTROL).join(format!("lock-{cluster}"))
+    }
+
+    pub(super) fn journals(&self, cluster: &ClusterName) -> PathBuf {
+        self.root.join(CONTROL).join("journal").join(cluster.as_str())
+    }
+
+    /// The claim of a backup being written: locked by its writer, gone when it is committed or abandoned.
+    pub(super) fn claim(&self, id: &BackupId) -> PathBuf {
+        self.root.join(CONTROL).join("writing").join(id.as_str())
+    }
+
+    /// Where a new backup goes.
+    pub(super) fn new_backup(&self, kind: BackupKind, id: &BackupId) -> PathBuf {
+        let stamp = id.as_str();
+        let mut dir = self.root.join(kind.as_str()).join("rotated");
+        dir.extend([&stamp[..4], &stamp[4..6], &stamp[6..8], stamp]);
+        dir
+    }
+
+    /// Refuses a store of another format; tells whether there is a store at all.
+    pub(super) fn check(&self) -> Result<bool, StoreError> {
+        let path = self.root.join(STORE_FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(io("read", &path)(error)),
+        };
+        // The number alone comes first: nothing else of another format need look like this one's.
+        #[derive(Deserialize)]
+        struct Number {
+            format: u32,
+        }
+        let number: Number =
+            serde_json::from_str(&text).map_err(|error| format(&path, format!("this is no store of kbo: {error}")))?;
+        if number.format != STORE_FORMAT {
+            let known = "this version of kbo knows format";
+            let why = format!(
+                "the store has format {}, {known} {STORE_FORMAT}: use a newer kbo",
+                number.format
+            );
+            return Err(format(&path, why));
+        }
+        serde_json::from_str::<StoreRecord>(&text).map_err(|error| format(&path, error.to_string()))?;
+        Ok(true)
+    }
+
+    /// Makes the store where there is none.
+    pub(super) fn ensure(&self) -> Result<(), StoreError> {
+        for folder in ["journal", "writing"] {
+            ensure_dir(&self.root.join(CONTROL).join(folder))?;
+        }
+        if self.check()? {
+            return Ok(());
+        }
+        let _alone = self.hold()?;
+        if self.check()? {
+            return Ok(());
+        }
+        let record = StoreRecord {
+            format: STORE_FORMAT,
+            id: random_id()?,
+            created: Timestamp::now(),
+        };
+        let path = self.root.join(STORE_FILE);
+        let mut text = serde_json::to_string_pretty(&record).map_err(|error| format(&path, error.to_string()))?;
+        text.push('\n');
+        let temp = self.root.join(CONTROL).join("kbo-store.json.tmp");
+        remove_file(&temp)?;
+        write_new(&temp, text.as_bytes())?;
+        fs::rename(&temp, &path).map_err(io("create", &path))?;
+        sync_dir(&self.root)?;
+        tracing::info!(store = %self.root.display(), id = record.id, "a new store");
+        Ok(())
+    }
+
+    /// Keeps other processes from beginning and sweeping backups meanwhile; for moments only, so it waits.
+    pub(super) fn hold(&self) -> Result<File, StoreError> {
+        let folder = self.root.join(CONTROL);
+        ensure_dir(&folder)?;
+        let path = folder.join("lock");
+        let file = open_or_create(&path)?;
+        file.lock().map_err(io("lock", &path))?;
+        Ok(file)
+    }
+
+    /// Every folder with a backup's name, committed or not, oldest first.
+    ///
+    /// Symbolic links below `rotated/` and `pinned/` are not followed, so nothing found here can lead out of the store.
+    pub(super) fn scan(&self) -> Result<Vec<Found>, StoreError> {
+        self.check()?;
+        let mut found = Vec::new();
+        for kind in BackupKind::ALL {
+            for pinned in [false, true] {
+                let folder = self
+                    .root
+                    .join(kind.as_str())
+                    .join(if pinned { "pinned" } else { "rotated" });
+                scan_folder(&folder, 0, &mut |id, dir, trash| {
+                    found.push(Found {
+                        id,
+                        kind,
+                        pinned,
+                        dir,
+                        trash,
+                    });
+                })?;
+            }
+        }
+        found.sort_by(|a, b| a.id.cmp(&b.id).then_with(|| a.dir.cmp(&b.dir)));
+        Ok(found)
+    }
+
+    /// A committed backup.
+    pub(super) fn find(&self, id: &BackupId) -> Result<Found, StoreError> {
+        let found = self
+            .scan()?
+            .into_iter()
+            .find(|found| &found.id == id && found.is_committed());
+        found.ok_or_else(|| StoreError::NoSuchBackup(id.clone()))
+    }
+}
+
+/// Where a folder goes before it is removed: beside itself, because a rename works only within a filesystem.
+pub(super) fn trash_beside(dir: &Path, id: &BackupId) -> PathBuf {
+    dir.with_file_name(format!("{TRASH_PREFIX}{id}"))
+}
+
+/// Looks for backups in year, month and day folders, and in those above them where someone moved one there by hand.
+fn scan_folder(folder: &Path, depth: usize, visit: &mut dyn FnMut(BackupId, PathBuf, bool)) -> Result<(), StoreError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io("read", folder)(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(io("read", folder))?;
+        let name = entry.file_name();
+        let (Some(name), true) = (name.to_str(), entry.file_type().is_ok_and(|kind| kind.is_dir())) else {
+            continue;
+        };
+        if let Ok(id) = name.parse() {
+            visit(id, entry.path(), false);
+        } else if let Some(id) = name.strip_prefix(TRASH_PREFIX).and_then(|name| name.parse().ok()) {
+            visit(id, entry.path(), true);
+        } else if depth < 3 && name.bytes().all(|c| c.is_ascii_digit()) {
+            scan_folder(&entry.path(), depth + 1, visit)?;
+        }
+    }
+    Ok(())
+}
+
+fn random_id() -> Result<String, StoreError> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; 16];
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(io("read", path))?;
+    Ok(hex::encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_lies_under_the_day_of_its_id() {
+        let layout = Layout::new("/store".into());
+        let id: BackupId = "20261122T030000Z".parse().unwrap();
+        let dir = layout.new_backup(BackupKind::Cluster, &id);
+        assert_eq!(dir, Path::new("/store/cluster/rotated/2026/11/22/20261122T030000Z"));
+    }
+
+    #[test]
+    fn a_store_comes_into_being_once_and_keeps_its_id() {
+        let temp = tempfile::tempdir().unwrap();
+        let layout = Layout::new(temp.path().join("backup/cold"));
+        assert!(!layout.check().unwrap());
+        layout.ensure().unwrap();
+        let first = fs::read_to_string(layout.root().join(STORE_FILE)).unwrap();
+        layout.ensure().unwrap();
+        assert_eq!(fs::read_to_string(layout.root().join(STORE_FILE)).unwrap(), first);
+        assert!(layout.check().unwrap());
+    }
+
+    #[test]
+    fn scanning_a_store_that_does_not_exist_creates_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let layout = Layout::new(temp.path().join("cold"));
+        assert_eq!(layout.scan().unwrap(), []);
+        assert!(!layout.root().exists());
+    }
+
+    #[test]
+    fn a_store_of_a_later_format_is_refused_by_its_number() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join(STORE_FILE), r#"{"format": 2, "chunks": true}"#).unwrap();
+        let error = Layout::new(temp.path().into()).scan().unwrap_err().to_string();
+        assert!(error.contains("format 2") && error.contains(STORE_FILE), "{error}");
+    }
+
+    #[test]
+    fn symbolic_links_are_not_followed_out_of_the_store() {
+        let temp = tempfile::tempdir().unwrap();
+        let outside = temp.path().join("outside/20261122T030000Z");
+        fs::create_dir_all(&outside).unwrap();
+        let layout = Layout::new(temp.path().join("cold"));
+        layout.ensure().unwrap();
+        let rotated = layout.root().join("data/rotated");
+        fs::create_dir_all(&rotated).unwrap();
+        std::os::unix::fs::symlink(temp.path().join("outside"), rotated.join("2026")).unwrap();
+        std::os::unix::fs::symlink(&outside, rotated.join("20261122T030000Z")).unwrap();
+        assert_eq!(layout.scan().unwrap(), []);
+    }
+}

@@ -1,0 +1,133 @@
+//! The lock of a cluster's runs: held by the kernel for the process, with a record of who holds it for people to read.
+
+use std::fs::{File, TryLockError};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use kbo_core::ids::ClusterName;
+use kbo_core::ports::store::{LockOwner, StoreError, StoreLock};
+
+use super::durable::{blocking, format, io, open_or_create};
+use super::layout::Layout;
+
+/// The lock, held. The file itself is never removed: a second process might hold the removed one, a third the new one.
+#[derive(Debug)]
+pub(super) struct DirLock {
+    file: Option<File>,
+    path: PathBuf,
+    took_over: Option<LockOwner>,
+}
+
+/// Takes the lock of `cluster`.
+pub(super) fn take(layout: &Layout, cluster: &ClusterName, purpose: &str) -> Result<DirLock, StoreError> {
+    layout.ensure()?;
+    let path = layout.cluster_lock(cluster);
+    let file = open_or_create(&path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let owner = Box::new(owner_of(&path));
+            return Err(StoreError::Locked {
+                cluster: cluster.clone(),
+                owner,
+            });
+        }
+        Err(TryLockError::Error(error)) => return Err(io("lock", &path)(error)),
+    }
+    // We hold it, so whoever left a record here is gone without having said goodbye.
+    let took_over = read_record(&path)?;
+    if let Some(dead) = &took_over {
+        tracing::warn!(host = dead.host, pid = dead.pid, since = %dead.since, purpose = dead.purpose,
+            "the lock's last owner died holding it");
+    }
+    write_record(&file, &path, &this_process(purpose))?;
+    Ok(DirLock {
+        file: Some(file),
+        path,
+        took_over,
+    })
+}
+
+#[async_trait]
+impl StoreLock for DirLock {
+    fn took_over(&self) -> Option<&LockOwner> {
+        self.took_over.as_ref()
+    }
+
+    async fn release(mut self: Box<Self>) -> Result<(), StoreError> {
+        match self.file.take() {
+            Some(file) => {
+                let path = self.path.clone();
+                blocking(move || empty(&file, &path)).await
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        let Some(file) = self.file.take() else { return };
+        // This process is alive and knows what it does: the next owner must not read of a death.
+        if let Err(error) = empty(&file, &self.path) {
+            tracing::warn!(%error, "the lock's record stays behind");
+        }
+    }
+}
+
+fn empty(file: &File, path: &Path) -> Result<(), StoreError> {
+    file.set_len(0)
+        .and_then(|()| file.sync_all())
+        .map_err(io("release", path))
+}
+
+fn write_record(file: &File, path: &Path, owner: &LockOwner) -> Result<(), StoreError> {
+    let text = serde_json::to_vec(owner).map_err(|error| format(path, error.to_string()))?;
+    file.set_len(0)
+        .and_then(|()| file.write_all_at(&text, 0))
+        .and_then(|()| file.sync_all())
+        .map_err(io("write", path))
+}
+
+/// The record in the lock file; none where it is empty, or was cut short by a power cut.
+fn read_record(path: &Path) -> Result<Option<LockOwner>, StoreError> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|mut file| file.read_to_string(&mut text))
+        .map_err(io("read", path))?;
+    Ok(serde_json::from_str(&text).ok())
+}
+
+/// The live owner's record. It writes it just after it got the lock, so an empty or half one is worth another look.
+fn owner_of(path: &Path) -> LockOwner {
+    for _ in 0..20 {
+        if let Ok(Some(owner)) = read_record(path) {
+            return owner;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let unknown = || "unknown".to_owned();
+    LockOwner {
+        host: unknown(),
+        pid: 0,
+        boot_id: unknown(),
+        since: Timestamp::UNIX_EPOCH,
+        purpose: unknown(),
+    }
+}
+
+fn this_process(purpose: &str) -> LockOwner {
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    LockOwner {
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        pid: std::process::id(),
+        boot_id: boot_id.trim().to_owned(),
+        since: Timestamp::now(),
+        purpose: purpose.to_owned(),
+    }
+}

@@ -1,0 +1,144 @@
+//! A store of backups as a plain tree of directories, which `ls`, `sha256sum -c`, `zstd` and `tar` can read without kbo.
+//!
+//! ```text
+//! STORE/kbo-store.json                                                    format number, the store's id
+//! STORE/{cluster,config,data}/{rotated,pinned}/YYYY/MM/DD/ID/             one backup
+//!     NODE.DATASET.tar.zst ...  SHA256SUMS  manifest.json                 in the order in which they become durable
+//! STORE/.kbo/lock-CLUSTER                                                 a kernel lock, and who holds it
+//! STORE/.kbo/journal/CLUSTER/RUN.jsonl                                    runs that have not ended; ended ones in `done/`
+//! STORE/.kbo/writing/ID                                                   a kernel lock for each backup being written
+//! ```
+//!
+//! A directory without `manifest.json` is no backup: nothing lists it, and [`BackupStore::sweep`] removes it once its writer
+//! is dead. Backups are found by looking, not by an index: one that was moved by hand between `rotated/` and `pinned/` is
+//! simply there.
+
+mod archive;
+mod document;
+mod durable;
+mod journal;
+mod layout;
+mod list;
+mod lock;
+mod read;
+mod select;
+mod sweep;
+mod verify;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use kbo_core::ids::{BackupId, ClusterName, RunId};
+use kbo_core::manifest::{BackupKind, Manifest};
+use kbo_core::ports::journal::Journal;
+use kbo_core::ports::store::{BackupStore, BackupWriter, Listed, Space, StoreError, StoreLock};
+use kbo_core::ports::stream::ByteSource;
+
+pub use select::{SelectError, Selected, Selector, select};
+pub use verify::{ArchiveVerdict, VerifyProgress, VerifyReport, verify_backup};
+
+use durable::{blocking, io};
+use layout::Layout;
+
+/// A store in a directory. Opening it touches nothing: it comes into being with the first lock or backup.
+#[derive(Debug, Clone)]
+pub struct DirStore {
+    layout: Layout,
+}
+
+impl DirStore {
+    /// The store at `root`, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            layout: Layout::new(root.into()),
+        }
+    }
+
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        self.layout.root()
+    }
+
+    /// The folder of a committed backup, wherever in the tree it is now.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchBackup`], a store of another format, a folder that cannot be read.
+    pub async fn folder(&self, id: &BackupId) -> Result<PathBuf, StoreError> {
+        let (layout, id) = (self.layout.clone(), id.clone());
+        blocking(move || Ok(layout.find(&id)?.dir)).await
+    }
+}
+
+#[async_trait]
+impl BackupStore for DirStore {
+    async fn lock(&self, cluster: &ClusterName, purpose: &str) -> Result<Box<dyn StoreLock>, StoreError> {
+        let (layout, cluster, purpose) = (self.layout.clone(), cluster.clone(), purpose.to_owned());
+        blocking(move || Ok(Box::new(lock::take(&layout, &cluster, &purpose)?) as Box<dyn StoreLock>)).await
+    }
+
+    async fn space(&self) -> Result<Space, StoreError> {
+        let root = self.layout.root().to_owned();
+        blocking(move || space_at(&root)).await
+    }
+
+    async fn begin(&self, id: &BackupId, kind: BackupKind) -> Result<Box<dyn BackupWriter>, StoreError> {
+        let (layout, id) = (self.layout.clone(), id.clone());
+        blocking(move || Ok(Box::new(writer::begin(&layout, &id, kind)?) as Box<dyn BackupWriter>)).await
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, StoreError> {
+        let layout = self.layout.clone();
+        blocking(move || list::list(&layout)).await
+    }
+
+    async fn manifest(&self, id: &BackupId) -> Result<Manifest, StoreError> {
+        let (layout, id) = (self.layout.clone(), id.clone());
+        blocking(move || {
+            let found = layout.find(&id)?;
+            document::read(&found.dir, &id)
+        })
+        .await
+    }
+
+    async fn open(&self, id: &BackupId, archive: &str) -> Result<Box<dyn ByteSource>, StoreError> {
+        let (layout, id, archive) = (self.layout.clone(), id.clone(), archive.to_owned());
+        blocking(move || {
+            let path = layout.find(&id)?.archive(&archive)?;
+            Ok(Box::new(read::FileSource::open(path)?) as Box<dyn ByteSource>)
+        })
+        .await
+    }
+
+    async fn sweep(&self) -> Result<Vec<BackupId>, StoreError> {
+        let layout = self.layout.clone();
+        blocking(move || sweep::sweep(&layout)).await
+    }
+
+    async fn open_journals(&self, cluster: &ClusterName) -> Result<Vec<Box<dyn Journal>>, StoreError> {
+        let (layout, cluster) = (self.layout.clone(), cluster.clone());
+        blocking(move || {
+            let open = journal::open_all(&layout, &cluster)?;
+            Ok(open
+                .into_iter()
+                .map(|journal| Box::new(journal) as Box<dyn Journal>)
+                .collect())
+        })
+        .await
+    }
+
+    async fn begin_journal(&self, cluster: &ClusterName, run: &RunId) -> Result<Box<dyn Journal>, StoreError> {
+        let (layout, cluster, run) = (self.layout.clone(), cluster.clone(), run.clone());
+        blocking(move || Ok(Box::new(journal::begin(&layout, &cluster, &run)?) as Box<dyn Journal>)).await
+    }
+}
+
+/// Space where `root` is, or will be: a store that does not exist yet has its nearest existing parent's.
+fn space_at(root: &Path) -> Result<Space, StoreError> {
+    let nearest = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let stat = rustix::fs::statvfs(nearest).map_err(|errno| io("tell the free space of", nearest)(errno.into()))?;
+    Ok(Space {
+        free: stat.f_bavail * stat.f_frsize,
+        size: stat.f_blocks * stat.f_frsize,
+    })
+}

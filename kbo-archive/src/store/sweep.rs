@@ -1,0 +1,108 @@
+//! Removing what crashed runs left behind.
+
+use std::fs::{self, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+
+use kbo_core::ids::BackupId;
+use kbo_core::ports::store::StoreError;
+
+use super::durable::{self, remove_file, sync_dir};
+use super::layout::{Layout, trash_beside};
+
+/// Removes unfinished backups whose writers are dead, and removals that were themselves cut short.
+///
+/// Backups begin in `rotated/` only, so nothing under `pinned/` is ever removed: a folder without a manifest there is one
+/// that a person is just copying in.
+pub(super) fn sweep(layout: &Layout) -> Result<Vec<BackupId>, StoreError> {
+    if !layout.check()? {
+        return Ok(Vec::new());
+    }
+    let _alone = layout.hold()?;
+    let mut swept = Vec::new();
+    for found in layout.scan()? {
+        if found.pinned || found.is_committed() {
+            continue;
+        }
+        // Locks are per cluster, and a store may serve several: what another cluster's run is writing stays.
+        if !found.trash && is_being_written(&layout.claim(&found.id))? {
+            continue;
+        }
+        // Its writer may have committed it since the first look; with the claim gone it will not any more.
+        if found.is_committed() {
+            continue;
+        }
+        if found.trash {
+            remove_tree(&found.dir)?;
+        } else {
+            discard(&found.dir, &found.id)?;
+        }
+        tracing::info!(backup = %found.id, "removed an unfinished backup");
+        swept.push(found.id);
+    }
+    forget_dead_claims(layout)?;
+    swept.dedup();
+    Ok(swept)
+}
+
+/// Removes the folder of a backup in two steps, so that a crash between them leaves nothing that looks like a backup.
+pub(super) fn discard(dir: &Path, id: &BackupId) -> Result<(), StoreError> {
+    let trash = trash_beside(dir, id);
+    // Of an earlier removal that a crash cut short; a folder that is not empty would make the rename fail.
+    remove_tree(&trash)?;
+    match fs::rename(dir, &trash) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        result => result.map_err(durable::io("remove", dir))?,
+    }
+    if let Some(parent) = dir.parent() {
+        sync_dir(parent)?;
+    }
+    remove_tree(&trash)?;
+    // Day, month and year go with their last backup. The caller keeps others from beginning one in them just now.
+    for folder in dir.ancestors().skip(1).take(3) {
+        let is_date = folder
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
+        if !is_date || fs::remove_dir(folder).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a live process holds the claim.
+fn is_being_written(claim: &Path) -> Result<bool, StoreError> {
+    // Opened to write, because some network filesystems lock exclusively only what one may write.
+    let file = match OpenOptions::new().read(true).write(true).open(claim) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(durable::io("open", claim)(error)),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(durable::io("lock", claim)(error)),
+    }
+}
+
+fn forget_dead_claims(layout: &Layout) -> Result<(), StoreError> {
+    let any: BackupId = BackupId::at(jiff::Timestamp::UNIX_EPOCH);
+    let claim = layout.claim(&any);
+    let Some(Ok(entries)) = claim.parent().map(fs::read_dir) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        if !is_being_written(&entry.path())? {
+            remove_file(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a folder and all in it, never through a symbolic link: those are removed themselves.
+fn remove_tree(dir: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(durable::io("remove", dir)),
+    }
+}

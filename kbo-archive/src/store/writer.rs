@@ -1,0 +1,276 @@
+//! A backup being written, from its empty folder to the commit record.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt::Write as _;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use kbo_core::ids::BackupId;
+use kbo_core::manifest::{BackupKind, Manifest};
+use kbo_core::ports::store::{ArchiveWriter, BackupWriter, StoreError, Stored};
+
+use super::archive::{self, FileWriter};
+use super::document::{self, MANIFEST, MANIFEST_TEMP, SUMS, archive_name_problem};
+use super::durable::{
+    blocking, create_new, ensure_dir, format, io as failed, make_dir, open_or_create, remove_file, sync_dir, write_new,
+};
+use super::layout::Layout;
+use super::sweep::discard;
+
+/// A backup being written.
+pub(super) struct DirWriter {
+    shared: Arc<Shared>,
+}
+
+/// What the backup's archives know of it.
+pub(super) struct Shared {
+    layout: Layout,
+    dir: PathBuf,
+    id: BackupId,
+    kind: BackupKind,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Archives begun, and as they arrived where they are finished.
+    archives: BTreeMap<String, Option<Stored>>,
+    phase: Phase,
+    /// Locked for as long as this process may write, so that no sweep takes the folder for a dead run's.
+    claim: Option<File>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Writing,
+    Committed,
+    Abandoned,
+}
+
+/// Begins a backup: its claim, then its folder.
+pub(super) fn begin(layout: &Layout, id: &BackupId, kind: BackupKind) -> Result<DirWriter, StoreError> {
+    layout.ensure()?;
+    let _alone = layout.hold()?;
+    let dir = layout.new_backup(kind, id);
+    // An id names one backup, whatever its kind: `restore ID` must not have to guess.
+    if layout.scan()?.iter().any(|found| &found.id == id && !found.trash) {
+        return Err(failed("begin", &dir)(io::ErrorKind::AlreadyExists.into()));
+    }
+    let claim_path = layout.claim(id);
+    let claim = open_or_create(&claim_path)?;
+    match claim.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(failed("begin", &dir)(io::ErrorKind::AlreadyExists.into())),
+        Err(TryLockError::Error(error)) => return Err(failed("lock", &claim_path)(error)),
+    }
+    if let Some(day) = dir.parent() {
+        ensure_dir(day)?;
+    }
+    make_dir(&dir)?;
+    let state = State {
+        archives: BTreeMap::new(),
+        phase: Phase::Writing,
+        claim: Some(claim),
+    };
+    let shared = Shared {
+        layout: layout.clone(),
+        dir,
+        id: id.clone(),
+        kind,
+        state: Mutex::new(state),
+    };
+    Ok(DirWriter {
+        shared: Arc::new(shared),
+    })
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is one assignment, so a panic elsewhere leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that an archive is whole and durable.
+    pub(super) fn finished(&self, name: &str, stored: Stored) {
+        self.state().archives.insert(name.to_owned(), Some(stored));
+    }
+
+    fn still_writing(&self) -> Result<(), StoreError> {
+        match self.state().phase {
+            Phase::Writing => Ok(()),
+            Phase::Committed => Err(format(&self.dir, "the backup is committed already")),
+            Phase::Abandoned => Err(format(&self.dir, "the backup was abandoned")),
+        }
+    }
+
+    /// Ends the claim. A claim that stays behind is dead and goes with the next sweep.
+    fn end(&self, phase: Phase) {
+        let mut state = self.state();
+        state.phase = phase;
+        let path = self.layout.claim(&self.id);
+        if let Err(error) = remove_file(&path) {
+            tracing::warn!(%error, "a claim stays behind");
+        }
+        state.claim = None;
+    }
+}
+
+#[async_trait]
+impl BackupWriter for DirWriter {
+    async fn create(&self, archive: &str) -> Result<Box<dyn ArchiveWriter>, StoreError> {
+        self.shared.still_writing()?;
+        let dir = self.shared.dir.clone();
+        if let Some(why) = archive_name_problem(archive) {
+            return Err(format(&dir, format!("`{archive}` is no name of an archive: {why}")));
+        }
+        match self.shared.state().archives.entry(archive.to_owned()) {
+            Entry::Vacant(vacant) => vacant.insert(None),
+            Entry::Occupied(_) => {
+                return Err(failed("create", &dir.join(archive))(
+                    io::ErrorKind::AlreadyExists.into(),
+                ));
+            }
+        };
+        let name = archive.to_owned();
+        let (path, file) = blocking(move || archive::create(&dir, &name)).await?;
+        let writer = FileWriter::start(archive.to_owned(), path, file, Arc::clone(&self.shared))?;
+        Ok(Box::new(writer))
+    }
+
+    async fn commit(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        self.shared.still_writing()?;
+        let path = self.shared.dir.join(MANIFEST);
+        self.agrees(manifest).map_err(|why| format(&path, why))?;
+
+        let shared = Arc::clone(&self.shared);
+        let sums = sums(manifest);
+        blocking(move || write_sums(&shared, &sums)).await?;
+
+        // Written here and not where it may block, because that would need a second copy of a document of many megabytes.
+        // It goes to the page cache only, and by now nothing else is under way.
+        let temp = self.shared.dir.join(MANIFEST_TEMP);
+        let file = write_temp(manifest, &temp)?;
+
+        let shared = Arc::clone(&self.shared);
+        blocking(move || publish(&shared, &file)).await
+    }
+
+    async fn abandon(&self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        blocking(move || {
+            match shared.state().phase {
+                Phase::Writing => {}
+                Phase::Abandoned => return Ok(()),
+                Phase::Committed => return Err(format(&shared.dir, "a committed backup is not abandoned")),
+            }
+            let _alone = shared.layout.hold()?;
+            discard(&shared.dir, &shared.id)?;
+            shared.end(Phase::Abandoned);
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl DirWriter {
+    /// Whether the manifest is of this backup and tells of its archives what arrived.
+    fn agrees(&self, manifest: &Manifest) -> Result<(), String> {
+        document::check(manifest, &self.shared.id)?;
+        if manifest.kind != self.shared.kind {
+            return Err(format!(
+                "the backup was begun as {}, the manifest says {}",
+                self.shared.kind, manifest.kind
+            ));
+        }
+        let state = self.shared.state();
+        for record in &manifest.archives {
+            let name = &record.name;
+            let stored = match state.archives.get(name) {
+                Some(Some(stored)) => stored,
+                Some(None) => return Err(format!("archive `{name}` was not finished")),
+                None => return Err(format!("archive `{name}` was never written")),
+            };
+            if (stored.size, stored.sha256) != (record.size, record.sha256) {
+                return Err(format!(
+                    "archive `{name}` arrived as {} bytes with sha256 {}, the manifest says {} bytes and {}",
+                    stored.size, stored.sha256, record.size, record.sha256
+                ));
+            }
+        }
+        let named = |name: &String| manifest.archives.iter().any(|record| &record.name == name);
+        match state.archives.keys().find(|name| !named(name)) {
+            Some(name) => Err(format!(
+                "archive `{name}` was written, but the manifest does not name it"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The archives' checksums, for `sha256sum -c`.
+fn sums(manifest: &Manifest) -> String {
+    manifest.archives.iter().fold(String::new(), |mut text, archive| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}  {}", archive.sha256, archive.name);
+        text
+    })
+}
+
+fn write_sums(shared: &Shared, sums: &str) -> Result<(), StoreError> {
+    nothing_else(shared)?;
+    let path = shared.dir.join(SUMS);
+    remove_file(&path)?;
+    write_new(&path, sums.as_bytes())?;
+    // All that the commit record speaks of must be durable before it is.
+    sync_dir(&shared.dir)
+}
+
+/// Refuses to commit a folder that holds files nobody accounts for.
+fn nothing_else(shared: &Shared) -> Result<(), StoreError> {
+    let read = failed("read", &shared.dir);
+    let names: Vec<_> = fs::read_dir(&shared.dir)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>())
+        .map_err(read)?;
+    let state = shared.state();
+    for name in names {
+        let known = name.to_str().is_some_and(|name| {
+            // The two others are of an earlier attempt to commit, which found no room.
+            state.archives.contains_key(name) || name == SUMS || name == MANIFEST_TEMP
+        });
+        if !known {
+            return Err(format(
+                &shared.dir.join(name),
+                "it is in the backup's folder, but no archive of it",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn write_temp(manifest: &Manifest, temp: &Path) -> Result<File, StoreError> {
+    remove_file(temp)?;
+    let mut buffer = BufWriter::with_capacity(256 * 1024, create_new(temp)?);
+    document::write(manifest, &mut buffer)
+        .and_then(|()| buffer.flush())
+        .map_err(failed("write", temp))?;
+    buffer
+        .into_inner()
+        .map_err(|error| failed("write", temp)(error.into_error()))
+}
+
+/// The commit: from the rename on the backup exists.
+fn publish(shared: &Shared, temp_file: &File) -> Result<(), StoreError> {
+    let (temp, path) = (shared.dir.join(MANIFEST_TEMP), shared.dir.join(MANIFEST));
+    temp_file.sync_all().map_err(failed("write", &temp))?;
+    fs::rename(&temp, &path).map_err(failed("commit", &path))?;
+    if let Err(error) = sync_dir(&shared.dir) {
+        // It may or may not survive a power cut: then it must not be seen now, either.
+        let _ = fs::rename(&path, &temp);
+        return Err(error);
+    }
+    shared.end(Phase::Committed);
+    Ok(())
+}
