@@ -1,0 +1,103 @@
+//! Kafka's lock on a log dir: a POSIX (fcntl) lock on the file `.lock` (`FileLock`, by Java's `FileChannel.tryLock`).
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Gid, Uid, fchown, fcntl_lock};
+use rustix::io::Errno;
+
+use crate::error::{At, Error};
+
+/// The file's name in a log dir.
+pub(crate) const NAME: &str = ".lock";
+
+/// The lock on a log dir, held: a broker started meanwhile gives up before it touches anything.
+///
+/// It is the process's, and ends when any descriptor of the file is closed: nothing else may open `.lock` while it is held.
+#[derive(Debug)]
+pub(crate) struct DirLock {
+    path: PathBuf,
+    /// Whether the file was not there before; then it is removed again.
+    created: bool,
+    file: Option<File>,
+}
+
+impl DirLock {
+    /// Takes the lock. `Ok(None)` where this user cannot create the file with the log dir's owner: a `.lock` that the broker
+    /// may not open is worse than none, as it makes the broker remove its clean marker.
+    pub(crate) fn take(log_dir: &Path) -> Result<Option<Self>, Error> {
+        let path = log_dir.join(NAME);
+        let owner = fs::metadata(log_dir).at("look at", log_dir)?;
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+        let (file, created) = match options.open(&path) {
+            Ok(file) => (file, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file = options.create_new(true).mode(0o644).open(&path).at("create", &path)?;
+                (file, true)
+            }
+            Err(error) => return Err(error).at("open", &path),
+        };
+        let lock = Self {
+            path,
+            created,
+            file: Some(file),
+        };
+        let Some(file) = &lock.file else { return Ok(None) };
+        let meta = file.metadata().at("look at", &lock.path)?;
+        let wanted = (owner.uid(), owner.gid());
+        if created
+            && (meta.uid(), meta.gid()) != wanted
+            && let Err(error) = fchown(file, Some(Uid::from_raw(wanted.0)), Some(Gid::from_raw(wanted.1)))
+        {
+            tracing::debug!(path = %lock.path.display(), %error, "no lock: its file cannot have the log dir's owner");
+            return Ok(None);
+        }
+        match fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(lock)),
+            Err(Errno::ACCESS | Errno::AGAIN) => Err(Error::State {
+                what: format!("a Kafka process holds the lock {}", lock.path.display()),
+                hint: Some("something started Kafka on this directory: stop it, and see what starts it"),
+            }),
+            Err(error) => Err(error).at("lock", &lock.path),
+        }
+    }
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Unlinked while the lock is still held: nobody can have got hold of the file and believe to own the directory.
+        if self.created
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "the lock file could not be removed");
+        }
+        self.file.take();
+    }
+}
+
+/// Whether some process holds the lock. A file that nobody has locked is no lock: before 3.8 a clean stop leaves it.
+pub(crate) fn is_held(log_dir: &Path) -> Result<bool, Error> {
+    let path = log_dir.join(NAME);
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let file = match OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(flags)
+        .open(&path)
+    {
+        Ok(file) => file,
+        Err(error) if crate::work::is_gone(&error) => return Ok(false),
+        Err(error) => return Err(error).at("open", &path),
+    };
+    match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(false),
+        Err(Errno::ACCESS | Errno::AGAIN) => Ok(true),
+        Err(error) => Err(error).at("lock", &path),
+    }
+}

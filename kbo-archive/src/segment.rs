@@ -1,0 +1,465 @@
+//! Kafka's log segments: record batches, read without Kafka.
+//!
+//! A record batch v2 begins with 61 bytes, big-endian: 0 baseOffset i64, 8 length i32 (of what follows it), 12
+//! partitionLeaderEpoch i32, 16 magic i8, 17 crc u32 (CRC32C of everything from 21 on), 21 attributes i16, 23 lastOffsetDelta i32,
+//! 27 baseTimestamp i64, 35 maxTimestamp i64, 43 producerId i64, 51 producerEpoch i16, 53 baseSequence i32, 57 count i32.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Bytes of a batch's header.
+pub const HEADER: usize = 61;
+
+/// Where the part of a batch that its checksum covers begins.
+const CRC_FROM: usize = 21;
+
+/// Baseoffset and length: what `length` does not count.
+const LOG_OVERHEAD: u64 = 12;
+
+/// How many headers are read to find a place in a segment before it is cheaper to copy the file.
+const MAX_STEPS: usize = 1 << 18;
+
+/// The fields of a batch's header that matter here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Header {
+    base_offset: i64,
+    /// Bytes of the whole batch.
+    total: u64,
+    epoch: i32,
+    magic: i8,
+    crc: u32,
+    last_offset: i64,
+    count: i32,
+    last_offset_delta: i32,
+}
+
+impl Header {
+    fn parse(bytes: &[u8; HEADER]) -> Self {
+        let base_offset = i64::from_be_bytes(array(bytes, 0));
+        let last_offset_delta = i32::from_be_bytes(array(bytes, 23));
+        Self {
+            base_offset,
+            total: u64::try_from(i32::from_be_bytes(array(bytes, 8))).unwrap_or(0) + LOG_OVERHEAD,
+            epoch: i32::from_be_bytes(array(bytes, 12)),
+            magic: bytes[16].cast_signed(),
+            crc: u32::from_be_bytes(array(bytes, 17)),
+            last_offset: base_offset.saturating_add(i64::from(last_offset_delta)),
+            count: i32::from_be_bytes(array(bytes, 57)),
+            last_offset_delta,
+        }
+    }
+
+    /// Whether it can be the header of a v2 batch.
+    fn is_plausible(&self) -> bool {
+        self.magic == 2
+            && self.base_offset >= 0
+            && self.total >= HEADER as u64
+            && self.last_offset_delta >= 0
+            && self.count >= 0
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8; HEADER], at: usize) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&bytes[at..at + N]);
+    out
+}
+
+/// The part of a segment that stays as it is, whatever Kafka does after a clean stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stable {
+    /// Its length in bytes: batches from there on reach the limit or beyond.
+    pub end: u64,
+    /// Where its last batch begins.
+    pub tail_at: u64,
+    /// That batch's header: same header at the same place, same prefix (offset, epoch and checksum are in it).
+    pub tail: [u8; HEADER],
+}
+
+/// Finds how much of a segment lies wholly below `limit` (an offset; the high watermark). `None` where nothing does or where
+/// it cannot be told: then the whole file is to be copied.
+///
+/// `index` is the segment's offset index, which only shortens the way: 8-byte entries, offset relative to `base` and position.
+///
+/// # Errors
+/// Those of reading.
+pub fn stable_prefix(log: &File, len: u64, base: i64, index: Option<&File>, limit: i64) -> io::Result<Option<Stable>> {
+    let mut candidates = match index {
+        Some(index) => index_positions(index, len, base, limit)?,
+        None => Vec::new(),
+    };
+    candidates.push(0);
+    let mut steps = 0;
+    for start in candidates {
+        if let Some(stable) = walk(log, len, start, limit, &mut steps)? {
+            return Ok(Some(stable));
+        }
+    }
+    Ok(None)
+}
+
+/// Walks batch headers from `start`, which must be a batch's beginning, to the first batch that reaches `limit`.
+fn walk(log: &File, len: u64, start: u64, limit: i64, steps: &mut usize) -> io::Result<Option<Stable>> {
+    let mut at = start;
+    let mut tail = None;
+    let mut previous = i64::MIN;
+    while at < len {
+        *steps += 1;
+        let mut bytes = [0; HEADER];
+        if *steps > MAX_STEPS || len - at < HEADER as u64 {
+            return Ok(None);
+        }
+        log.read_exact_at(&mut bytes, at)?;
+        let header = Header::parse(&bytes);
+        // A strange batch ends the search: what cannot be understood is copied.
+        if !header.is_plausible() || header.total > len - at || header.base_offset <= previous {
+            return Ok(None);
+        }
+        if header.last_offset >= limit {
+            break;
+        }
+        previous = header.last_offset;
+        tail = Some((at, bytes));
+        at += header.total;
+    }
+    Ok(tail.map(|(tail_at, tail)| Stable { end: at, tail_at, tail }))
+}
+
+/// Positions of the index's last entries below `limit`, last first. Two, because the last one's batch may itself reach the limit.
+fn index_positions(index: &File, len: u64, base: i64, limit: i64) -> io::Result<Vec<u64>> {
+    let entries = index.metadata()?.len() / 8;
+    let read = |at: u64| -> io::Result<Option<u64>> {
+        let mut bytes = [0; 8];
+        index.read_exact_at(&mut bytes, at * 8)?;
+        let [o0, o1, o2, o3, p0, p1, p2, p3] = bytes;
+        let offset = i64::from(i32::from_be_bytes([o0, o1, o2, o3]));
+        let position = u64::from(u32::from_be_bytes([p0, p1, p2, p3]));
+        // Zeros behind the last entry are room that a running Kafka has allocated.
+        let used = at == 0 || offset > 0 || position > 0;
+        Ok((used && base.saturating_add(offset) < limit && position < len).then_some(position))
+    };
+    let (mut low, mut high) = (0, entries);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if read(middle)?.is_some() {
+            low = middle + 1
+        } else {
+            high = middle
+        }
+    }
+    let mut positions = Vec::new();
+    for back in [1, 2] {
+        if low >= back
+            && let Some(position) = read(low - back)?
+            && position > 0
+        {
+            positions.push(position);
+        }
+    }
+    Ok(positions)
+}
+
+/// Checks a segment's batches as its bytes pass, in any portions, in constant memory.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    /// Bytes seen.
+    position: u64,
+    /// Where the current batch began.
+    batch_at: u64,
+    header: Buffer,
+    /// The current batch's header, once complete.
+    batch: Option<Header>,
+    crc: u32,
+    last_offset: Option<i64>,
+    epoch: i32,
+    damage: Option<String>,
+    /// Nothing from here on can be checked.
+    lost: bool,
+}
+
+#[derive(Debug)]
+struct Buffer {
+    bytes: [u8; HEADER],
+    len: usize,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self {
+            bytes: [0; HEADER],
+            len: 0,
+        }
+    }
+}
+
+impl Verifier {
+    /// Takes the next bytes.
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && !self.lost {
+            bytes = match self.batch {
+                None => self.feed_header(bytes),
+                Some(header) => self.feed_body(header, bytes),
+            };
+        }
+    }
+
+    fn feed_header<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.header.len == 0 {
+            self.batch_at = self.position;
+        }
+        let take = bytes.len().min(HEADER - self.header.len);
+        let (now, rest) = bytes.split_at(take);
+        self.header.bytes[self.header.len..self.header.len + take].copy_from_slice(now);
+        self.header.len += take;
+        self.position += take as u64;
+        // Message sets of magic 0 and 1 may be shorter than a v2 header; they carry another checksum and end the check.
+        if self.header.len > 16 && matches!(self.header.bytes[16], 0 | 1) && self.header.bytes[8..12] != [0; 4] {
+            self.lost = true;
+            return rest;
+        }
+        if self.header.len < HEADER {
+            return rest;
+        }
+        let header = Header::parse(&self.header.bytes);
+        if !header.is_plausible() {
+            let zeros = self.header.bytes.iter().all(|byte| *byte == 0);
+            self.report(if zeros {
+                "zeros instead of a record batch"
+            } else {
+                "not a record batch"
+            });
+            self.lost = true;
+            return rest;
+        }
+        if self.last_offset.is_some_and(|last| header.base_offset <= last) {
+            self.report(&format!(
+                "a record batch with offset {} out of order",
+                header.base_offset
+            ));
+        }
+        if header.epoch >= 0 && header.epoch < self.epoch {
+            self.report(&format!(
+                "a record batch with leader epoch {} after {}",
+                header.epoch, self.epoch
+            ));
+        }
+        self.epoch = self.epoch.max(header.epoch);
+        self.crc = crc32c::crc32c(&self.header.bytes[CRC_FROM..]);
+        self.batch = Some(header);
+        self.finish_batch(header);
+        rest
+    }
+
+    fn feed_body<'a>(&mut self, header: Header, bytes: &'a [u8]) -> &'a [u8] {
+        let left = self.batch_at + header.total - self.position;
+        let take = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let (now, rest) = bytes.split_at(take);
+        self.crc = crc32c::crc32c_append(self.crc, now);
+        self.position += take as u64;
+        self.finish_batch(header);
+        rest
+    }
+
+    fn finish_batch(&mut self, header: Header) {
+        if self.position < self.batch_at + header.total {
+            return;
+        }
+        if self.crc != header.crc {
+            self.report(&format!(
+                "checksum of the record batch with offset {} is {:08x}, its content's is {:08x}",
+                header.base_offset, header.crc, self.crc
+            ));
+        }
+        self.last_offset = Some(header.last_offset);
+        self.batch = None;
+        self.header.len = 0;
+    }
+
+    fn report(&mut self, what: &str) {
+        if self.damage.is_none() {
+            self.damage = Some(format!("{what}, at byte {}", self.batch_at));
+        }
+    }
+
+    /// The first damage found, if any, at the end of the file.
+    pub fn finish(mut self) -> Option<String> {
+        if !self.lost && (self.batch.is_some() || self.header.len > 0) {
+            self.report("the file ends inside a record batch");
+        }
+        self.damage
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    /// A v2 batch of one offset per `count`, with `payload` in place of records.
+    pub(crate) fn batch(base_offset: i64, count: i32, epoch: i32, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(base_offset.to_be_bytes());
+        bytes.extend(i32::try_from(payload.len() + 49).unwrap().to_be_bytes());
+        bytes.extend(epoch.to_be_bytes());
+        bytes.push(2);
+        bytes.extend([0; 4]);
+        bytes.extend(0_i16.to_be_bytes());
+        bytes.extend((count - 1).to_be_bytes());
+        bytes.extend(1_700_000_000_000_i64.to_be_bytes());
+        bytes.extend(1_700_000_000_000_i64.to_be_bytes());
+        bytes.extend((-1_i64).to_be_bytes());
+        bytes.extend((-1_i16).to_be_bytes());
+        bytes.extend((-1_i32).to_be_bytes());
+        bytes.extend(count.to_be_bytes());
+        bytes.extend(payload);
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    /// A segment of `batches` batches with 10 offsets each, from `base` on, and its index.
+    pub(crate) fn segment(base: i64, batches: usize, payload: usize) -> (Vec<u8>, Vec<u8>) {
+        let (mut log, mut index) = (Vec::new(), Vec::new());
+        let mut since = 0;
+        for n in 0..batches {
+            let offset = base + i64::try_from(n).unwrap() * 10;
+            let content: Vec<u8> = (0..payload)
+                .map(|i| u8::try_from((i * 31 + n * 7) % 251).unwrap())
+                .collect();
+            if since > 4096 {
+                index.extend(i32::try_from(offset + 9 - base).unwrap().to_be_bytes());
+                index.extend(u32::try_from(log.len()).unwrap().to_be_bytes());
+                since = 0;
+            }
+            let bytes = batch(offset, 10, 3, &content);
+            since += bytes.len();
+            log.extend(bytes);
+        }
+        (log, index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{batch, segment};
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    fn verify(bytes: &[u8], portion: usize) -> Option<String> {
+        let mut verifier = Verifier::default();
+        bytes.chunks(portion).for_each(|chunk| verifier.feed(chunk));
+        verifier.finish()
+    }
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_sound_segment_is_sound_in_any_portions() {
+        let (log, _) = segment(100, 20, 300);
+        for portion in [1, 7, 61, 100, 1 << 20] {
+            assert_eq!(verify(&log, portion), None);
+        }
+        assert_eq!(verify(&[], 1), None);
+    }
+
+    #[test]
+    fn compaction_leaves_gaps_and_empty_batches_and_they_are_sound() {
+        let mut log = batch(10, 5, -1, b"");
+        let mut emptied = batch(100, 50, 4, b"");
+        emptied[57..61].copy_from_slice(&0_i32.to_be_bytes());
+        let crc = crc32c::crc32c(&emptied[21..]);
+        emptied[17..21].copy_from_slice(&crc.to_be_bytes());
+        log.extend(emptied);
+        assert_eq!(verify(&log, 10), None);
+    }
+
+    #[test]
+    fn every_flipped_byte_under_the_checksum_is_found() {
+        let (log, _) = segment(0, 3, 40);
+        for at in 0..log.len() {
+            let within = at % 101;
+            // The first bytes of a batch (offset, epoch) are not under its checksum, but must be in order.
+            if within < 8 || (12..16).contains(&within) {
+                continue;
+            }
+            let mut flipped = log.clone();
+            flipped[at] ^= 0x41;
+            if within == 16 && matches!(flipped[at], 0 | 1) {
+                continue;
+            }
+            assert!(verify(&flipped, 64).is_some(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_cut_segment_and_a_zero_tail_are_found() {
+        let (log, _) = segment(0, 3, 40);
+        assert!(verify(&log[..log.len() - 1], 64).unwrap().contains("ends inside"));
+        assert!(verify(&log[..210], 64).unwrap().contains("at byte 202"));
+        let mut padded = log;
+        padded.extend([0; 4096]);
+        assert!(verify(&padded, 64).unwrap().contains("zeros"));
+    }
+
+    #[test]
+    fn the_stable_prefix_ends_where_the_limit_is_reached() {
+        let (log, index) = segment(1000, 200, 300);
+        let size = 361;
+        let len = log.len() as u64;
+        let (log, index) = (file(&log), file(&index));
+        for (limit, batches) in [
+            (1000 + 2000, 200),
+            (i64::MAX, 200),
+            (1000 + 1990, 199),
+            (1000 + 1989, 198),
+            (1010, 1),
+        ] {
+            for index in [None, Some(&index)] {
+                let stable = stable_prefix(&log, len, 1000, index, limit).unwrap().unwrap();
+                assert_eq!(stable.end, batches * size, "limit {limit}");
+                assert_eq!(stable.tail_at, (batches - 1) * size);
+            }
+        }
+        for limit in [i64::MIN, 0, 1000, 1009] {
+            assert_eq!(
+                stable_prefix(&log, len, 1000, Some(&index), limit).unwrap(),
+                None,
+                "limit {limit}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_index_with_room_behind_its_entries_is_read_up_to_them() {
+        let (log, mut index) = segment(1000, 200, 300);
+        index.resize(1 << 20, 0);
+        let stable = stable_prefix(&file(&log), log.len() as u64, 1000, Some(&file(&index)), 2500)
+            .unwrap()
+            .unwrap();
+        assert_eq!(stable.end, 150 * 361);
+    }
+
+    #[test]
+    fn a_lying_index_yields_a_copy_or_the_truth() {
+        let (log, _) = segment(0, 50, 300);
+        let lying: Vec<u8> = (1..50_u32)
+            .flat_map(|n| [(n * 10).to_be_bytes(), (n * 361 + 5).to_be_bytes()].concat())
+            .collect();
+        let stable = stable_prefix(&file(&log), log.len() as u64, 0, Some(&file(&lying)), 300).unwrap();
+        assert_eq!(stable.unwrap().end, 30 * 361);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..600), portion in 1..100_usize, limit: i64) {
+            let _ = verify(&bytes, portion);
+            let _ = stable_prefix(&file(&bytes), bytes.len() as u64, 0, Some(&file(&bytes)), limit).unwrap();
+            let mut batched = batch(5, 1, 0, b"");
+            batched.extend(&bytes);
+            let _ = verify(&batched, portion);
+        }
+    }
+}

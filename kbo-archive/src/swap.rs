@@ -1,0 +1,150 @@
+//! Putting staged directories in the place of the live ones, and back: one atomic rename each.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::PathBuf;
+
+use kbo_core::ids::RunId;
+use kbo_core::ports::node::SwapOutcome;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::error::{At, Error};
+use crate::facts::is_mount_point;
+use crate::stage::Staged;
+use crate::work::{self, DirSpec, Place};
+
+/// A directory, what was staged for it, and what stands there now.
+struct Side {
+    place: Place,
+    stage: PathBuf,
+    staged: Staged,
+    live: Option<Metadata>,
+}
+
+impl Side {
+    fn of(run: &RunId, spec: &DirSpec) -> Result<Option<Self>, Error> {
+        let place = Place::of(spec)?;
+        let Some(staged) = Staged::read(&place, run)? else {
+            return Ok(None);
+        };
+        let live = look(&place.live)?;
+        Ok(Some(Self {
+            stage: Staged::dir(&place, run),
+            place,
+            staged,
+            live,
+        }))
+    }
+
+    /// Whether the staged directory is the live one.
+    fn is_swapped(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| self.staged.is(live))
+    }
+
+    /// Renames what is staged and what is live into each other's place; a side that is missing stays missing, on the other side.
+    fn exchange(&self) -> Result<(), Error> {
+        let (stage, live) = (&self.stage, &self.place.live);
+        let has_stage = look(stage)?.is_some();
+        let renamed = match (has_stage, self.live.is_some()) {
+            (true, true) => renameat_with(CWD, stage, CWD, live, RenameFlags::EXCHANGE),
+            (true, false) => renameat_with(CWD, stage, CWD, live, RenameFlags::NOREPLACE),
+            (false, true) => renameat_with(CWD, live, CWD, stage, RenameFlags::NOREPLACE),
+            (false, false) => {
+                return Err(Error::state(format!(
+                    "neither {} nor its stage is there",
+                    live.display()
+                )));
+            }
+        };
+        renamed.at("swap", live)?;
+        for dir in [stage.parent(), live.parent()].into_iter().flatten() {
+            work::sync_dir(dir)?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts the run's staged directories in the place of the live ones. The container must be stopped. All directories are checked
+/// before the first is renamed; after an error [`swap_back`] undoes what was done.
+///
+/// # Errors
+/// [`Error::State`] where a directory is not staged completely, is a mount point or no directory; those of renaming.
+pub fn swap(run: &RunId, dirs: &[DirSpec]) -> Result<SwapOutcome, Error> {
+    let mut sides = Vec::new();
+    for spec in dirs {
+        let side = Side::of(run, spec)?
+            .ok_or_else(|| Error::state(format!("{} is not completely staged by run {run}", spec.label)))?;
+        check(&side)?;
+        sides.push(side);
+    }
+    exchange_all(sides.iter().filter(|side| !side.is_swapped()))
+}
+
+/// Undoes [`swap`]: the live directories are again what they were before it, and what was staged is staged again. Directories
+/// that were never swapped stay as they are.
+///
+/// # Errors
+/// Those of renaming.
+pub fn swap_back(run: &RunId, dirs: &[DirSpec]) -> Result<SwapOutcome, Error> {
+    let sides = dirs
+        .iter()
+        .map(|spec| Side::of(run, spec))
+        .collect::<Result<Vec<_>, _>>()?;
+    exchange_all(sides.iter().flatten().filter(|side| side.is_swapped()))
+}
+
+fn exchange_all<'a>(sides: impl Iterator<Item = &'a Side>) -> Result<SwapOutcome, Error> {
+    let mut outcome = SwapOutcome::AlreadySwapped;
+    for side in sides {
+        side.exchange()?;
+        tracing::info!(path = %side.place.live.display(), "swapped");
+        outcome = SwapOutcome::Swapped;
+    }
+    Ok(outcome)
+}
+
+fn check(side: &Side) -> Result<(), Error> {
+    if side.is_swapped() {
+        return Ok(());
+    }
+    match look(&side.stage)? {
+        Some(meta) if side.staged.is(&meta) => {}
+        _ => {
+            return Err(Error::state(format!(
+                "{} is not what was staged there",
+                side.stage.display()
+            )));
+        }
+    }
+    let Some(live) = &side.live else { return Ok(()) };
+    let path = side.place.live.display();
+    if !live.is_dir() {
+        return Err(Error::state(format!("{path} is no directory")));
+    }
+    let parent = fs::metadata(&side.place.parent).at("look at", &side.place.parent)?;
+    if is_mount_point(&side.place, live, &parent) {
+        return Err(Error::State {
+            what: format!("{path} is a mount point: it cannot be replaced by a rename"),
+            hint: Some("let Kafka's directory be a folder of the mounted filesystem, not the mount point itself"),
+        });
+    }
+    Ok(())
+}
+
+/// Where the directory stands that this run's swap replaced, if there is one.
+pub(crate) fn replaced(run: &RunId, place: &Place) -> Result<Option<PathBuf>, Error> {
+    let Some(staged) = Staged::read(place, run)? else {
+        return Ok(None);
+    };
+    let stage = Staged::dir(place, run);
+    let swapped = look(&place.live)?.is_some_and(|live| staged.is(&live));
+    Ok((swapped && look(&stage)?.is_some()).then_some(stage))
+}
+
+fn look(path: &std::path::Path) -> Result<Option<Metadata>, Error> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) => Ok(Some(meta)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).at("look at", path),
+    }
+}
