@@ -1,1 +1,36 @@
-fn main() {}
+//! kbo: cold-consistent backups of Kafka clusters. This crate composes: it reads the command line and the configuration,
+//! builds the cluster's transports and store, and shows what the orchestrator does.
+
+mod args;
+mod commands;
+mod compose;
+mod interrupt;
+mod load;
+mod logging;
+mod output;
+mod progress;
+mod system_clock;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Command::Agent = cli.command {
+        return commands::agent::run();
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::error_line(&format!("cannot start: {error}"));
+            return ExitCode::from(1);
+        }
+    };
+    let code = runtime.block_on(commands::run(cli));
+    // A prompt that was interrupted leaves a thread in a read of the terminal: do not wait for it.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}

@@ -1,0 +1,136 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Cold-consistent backups of Kafka clusters, down only for a restart.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kbo",
+    version,
+    about,
+    max_term_width = 110,
+    after_help = "Exit codes: 0 done; 1 failed, the cluster is as it was found; 2 wrong usage or configuration; 3 refused by preflight, nothing touched; 4 failed, the cluster needs a person; 5 damage found in a backup; 6 another run holds the lock; 130 interrupted, the cluster is as found."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The configuration [default: ./kbo.toml, ~/.config/kbo/kbo.toml, /etc/kbo/kbo.toml]
+    #[arg(long, global = true, env = "KBO_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print one JSON document on stdout; progress stays on stderr
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say more (-vv: everything)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say nothing but the result
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Look at everything a backup needs: nodes, keys, engine, containers, directories, space, clocks, quorum
+    Check,
+    /// Show the state of every container and the last backup
+    Status,
+    /// Stop the cluster, take a snapshot of every node, start it again, and archive the snapshots
+    Backup(BackupArgs),
+    /// Put a backup back: staged and verified while the cluster runs, then swapped in by a rename
+    Restore(RestoreArgs),
+    /// List the backups
+    List,
+    /// Show one backup
+    Show {
+        /// latest, latest~N, an id or its beginning
+        #[arg(default_value = "latest", value_name = "BACKUP")]
+        backup: String,
+        /// List every file of every archive too
+        #[arg(long)]
+        files: bool,
+    },
+    /// Check every archive and every file within against the manifest
+    Verify {
+        /// latest, latest~N, an id or its beginning
+        #[arg(default_value = "latest", value_name = "BACKUP")]
+        backup: String,
+        /// Every backup of the cluster
+        #[arg(long, conflicts_with = "backup")]
+        all: bool,
+    },
+    /// Start nodes in start order, each operational before the next
+    Start(PowerArgs),
+    /// Stop nodes in stop order, and leave them stopped
+    Stop(PowerArgs),
+    /// Stop nodes in stop order and start them again in start order
+    Restart(PowerArgs),
+    /// Finish what a run that died left undone
+    Recover,
+    /// Serve a node over stdin and stdout (kbo starts this on the nodes by itself)
+    #[command(hide = true)]
+    Agent,
+}
+
+/// One of the two datasets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Only {
+    /// The configuration directories.
+    Config,
+    /// Kafka's log.dirs.
+    Data,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// Only this dataset; configuration alone is read without stopping anything
+    #[arg(long, value_enum)]
+    pub(crate) only: Option<Only>,
+    /// Print the plan that would run, and touch nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Back up nodes that did not stop cleanly too; the manifest says so
+    #[arg(long)]
+    pub(crate) allow_unclean: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// latest, latest~N, an id or its beginning
+    #[arg(value_name = "BACKUP")]
+    pub(crate) backup: String,
+    /// Only this dataset
+    #[arg(long, value_enum)]
+    pub(crate) only: Option<Only>,
+    /// Print the plan that would run, and touch nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Keep the replaced directories beside the restored ones
+    #[arg(long)]
+    pub(crate) keep_previous: bool,
+    /// Restore though the backup is of another cluster id
+    #[arg(long)]
+    pub(crate) other_cluster: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PowerArgs {
+    /// The nodes; all where none is named
+    #[arg(value_name = "NODE")]
+    pub(crate) nodes: Vec<String>,
+    /// Print the plan that would run, and touch nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}

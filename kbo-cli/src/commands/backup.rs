@@ -1,0 +1,23 @@
+//! `kbo backup`
+
+use kbo_core::orchestrator::BackupRequest;
+
+use super::{Context, Ended, kind_of, conduct};
+use crate::args::BackupArgs;
+
+pub(super) async fn run(context: &Context, args: &BackupArgs) -> Ended {
+    let orchestrator = &context.composed.orchestrator;
+    let request = BackupRequest {
+        kind: kind_of(args.only),
+    };
+    if args.dry_run {
+        // Nothing is touched, so nothing is locked: a dry run may look at a cluster whose backup is running.
+        let prepared = orchestrator.prepare_backup(request).await;
+        return Ok(conduct::dry_run(context, &prepared));
+    }
+    conduct::locked(context, "backup", async {
+        let prepared = orchestrator.prepare_backup(request).await;
+        Ok(conduct::execute(context, prepared).await)
+    })
+    .await
+}

@@ -1,0 +1,139 @@
+//! What runs have in common: the lock, recovery of a dead run, the plan, the report.
+
+use std::future::Future;
+
+use kbo_core::orchestrator::Prepared;
+use kbo_core::preflight::{Finding, Severity, refuses};
+use kbo_core::report::{Outcome, Report, chain};
+use serde::Serialize;
+
+use super::{Context, Ended, Trouble};
+use crate::output;
+
+/// What `--dry-run` prints.
+#[derive(Serialize)]
+struct DryRun<'a> {
+    outcome: Outcome,
+    plan: &'a kbo_core::plan::Plan,
+    findings: &'a [Finding],
+}
+
+/// Holds the lock around `work`, after undoing what a dead run left.
+pub(super) async fn locked<F>(context: &Context, purpose: &str, work: F) -> Ended
+where
+    F: Future<Output = Ended>,
+{
+    let orchestrator = &context.composed.orchestrator;
+    let lock = orchestrator.store.lock(&orchestrator.name, purpose).await?;
+    if let Some(dead) = lock.took_over() {
+        tracing::warn!(
+            "took the lock over from {} (pid {} on {}), which died",
+            dead.purpose,
+            dead.pid,
+            dead.host
+        );
+    }
+    let ended =
+        match orchestrator.needs_recovery().await {
+            Ok(true) => {
+                output::error_line("a run died; undoing what it left undone first");
+                match super::recover::recover(context).await {
+                    Ok(Outcome::Done) => work.await,
+                    Ok(outcome) => Err(Trouble::new(outcome, "the run that died could not be undone")
+                        .hint("kbo status, then kbo recover")),
+                    Err(trouble) => Err(trouble),
+                }
+            }
+            Ok(false) => work.await,
+            Err(error) => Err(error.into()),
+        };
+    if let Err(error) = lock.release().await {
+        tracing::warn!("the lock cannot be released: {}", chain(&error));
+    }
+    ended
+}
+
+/// Shows the plan and what preflight found.
+pub(super) fn show_plan(context: &Context, prepared: &Prepared) {
+    if context.global.json {
+        let outcome = if refuses(&prepared.findings) {
+            Outcome::Refused
+        } else {
+            Outcome::Done
+        };
+        output::json(&DryRun {
+            outcome,
+            plan: &prepared.plan,
+            findings: &prepared.findings,
+        });
+        return;
+    }
+    output::line(prepared.plan.to_string().trim_end());
+    for finding in &prepared.findings {
+        output::line(&described(finding));
+    }
+}
+
+/// The outcome of a dry run.
+pub(super) fn dry_run(context: &Context, prepared: &Prepared) -> Outcome {
+    show_plan(context, prepared);
+    let refused = refuses(&prepared.findings);
+    if !context.global.json {
+        let verdict = if refused {
+            "preflight would refuse this; nothing was touched"
+        } else {
+            "dry run; nothing was touched"
+        };
+        output::line(verdict);
+    }
+    if refused { Outcome::Refused } else { Outcome::Done }
+}
+
+/// Executes and reports.
+pub(super) async fn execute(context: &Context, prepared: Prepared) -> Outcome {
+    let findings = prepared
+        .findings
+        .iter()
+        .filter(|finding| finding.severity > Severity::Note);
+    if !context.global.quiet {
+        findings.for_each(|finding| output::error_line(&described(finding)));
+    }
+    let report = context.composed.orchestrator.execute(prepared).await;
+    show_report(context, &report);
+    report.outcome
+}
+
+/// The report: failures and warnings, and the verdict last.
+pub(super) fn show_report(context: &Context, report: &Report) {
+    if context.global.json {
+        output::json(report);
+    }
+    for failure in &report.failures {
+        output::error_line(&format!("failed: {failure}"));
+    }
+    tracing::info!(outcome = ?report.outcome, "{}", report.verdict);
+    let verdict = match report.failures.is_empty() && report.outcome == Outcome::Refused {
+        true => format!("{}: {}", report.verdict, refusals(&report.findings)),
+        false => report.verdict.clone(),
+    };
+    if context.global.json {
+        output::error_line(&verdict)
+    } else {
+        output::line(&verdict)
+    }
+}
+
+fn refusals(findings: &[Finding]) -> String {
+    let refusals = findings.iter().filter(|finding| finding.severity == Severity::Refusal);
+    refusals.map(Finding::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// A finding for a person.
+pub(super) fn described(finding: &Finding) -> String {
+    let weight = match finding.severity {
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Refusal => "refused",
+    };
+    format!("{weight}: {finding}")
+}

@@ -1,0 +1,148 @@
+//! The commands: each composes, calls, shows, and names the exit code.
+
+pub(crate) mod agent;
+mod backup;
+mod check;
+mod list;
+mod power;
+mod recover;
+mod restore;
+mod conduct;
+mod show;
+mod status;
+mod verify;
+
+use kbo_core::cancel::Cancel;
+use kbo_core::config::Config;
+use kbo_core::report::{Outcome, chain};
+use serde::Serialize;
+
+use crate::args::{Cli, Command, Global, Only};
+use crate::compose::{Composed, compose};
+use crate::progress::Progress;
+use crate::{interrupt, load, logging, output};
+use kbo_core::machine::Operation;
+use kbo_core::manifest::BackupKind;
+
+/// What every command works with.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) composed: Composed,
+    pub(crate) global: Global,
+}
+
+/// A command that could not do its work; the outcome is its exit code.
+#[derive(Debug, Serialize)]
+pub(crate) struct Trouble {
+    outcome: Outcome,
+    /// What went wrong, as the last line says it.
+    verdict: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Trouble {
+    pub(crate) fn new(outcome: Outcome, verdict: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            verdict: verdict.into(),
+            hint: None,
+        }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<kbo_core::ports::store::StoreError> for Trouble {
+    fn from(error: kbo_core::ports::store::StoreError) -> Self {
+        use kbo_core::ports::store::StoreError;
+        let outcome = match &error {
+            StoreError::Locked { .. } => Outcome::Locked,
+            StoreError::NoSuchBackup(_) => Outcome::Usage,
+            StoreError::Format { .. } => Outcome::Damaged,
+            _ => Outcome::Failed,
+        };
+        Trouble::new(outcome, chain(&error))
+    }
+}
+
+/// What a command ends with.
+pub(crate) type Ended = Result<Outcome, Trouble>;
+
+/// Runs a command; the result is the process's exit code.
+pub(crate) async fn run(cli: Cli) -> u8 {
+    let json = cli.global.json;
+    let ended = match prepare(&cli) {
+        Ok(context) => dispatch(&context, cli.command).await,
+        Err(error) => Err(Trouble::new(Outcome::Usage, format!("{error:#}"))),
+    };
+    match ended {
+        Ok(outcome) => outcome.exit_code(),
+        Err(trouble) => {
+            if json {
+                output::json(&trouble);
+            }
+            output::error_line(&format!("kbo: {}", trouble.verdict));
+            if let Some(hint) = &trouble.hint {
+                output::error_line(&format!("     {hint}"));
+            }
+            trouble.outcome.exit_code()
+        }
+    }
+}
+
+fn prepare(cli: &Cli) -> anyhow::Result<Context> {
+    let (mut config, _) = load::load(cli.global.config.as_deref())?;
+    if let Command::Backup(args) = &cli.command {
+        config.settings.allow_unclean = args.allow_unclean;
+    }
+    logging::start(cli.global.verbose, cli.global.quiet, config.log_file.as_deref())?;
+    let cancel = Cancel::default();
+    // Looking may be ended as usual; what touches the cluster ends by undoing.
+    let touches = matches!(
+        cli.command,
+        Command::Backup(_)
+            | Command::Restore(_)
+            | Command::Start(_)
+            | Command::Stop(_)
+            | Command::Restart(_)
+            | Command::Recover
+    );
+    if touches {
+        interrupt::listen(cancel.clone())?;
+    }
+    let composed = compose(&config, Progress::new(cli.global.quiet), cancel)?;
+    Ok(Context {
+        config,
+        composed,
+        global: cli.global.clone(),
+    })
+}
+
+async fn dispatch(context: &Context, command: Command) -> Ended {
+    match command {
+        Command::Check => check::run(context).await,
+        Command::Status => status::run(context).await,
+        Command::Backup(args) => backup::run(context, &args).await,
+        Command::Restore(args) => restore::run(context, &args).await,
+        Command::List => list::run(context).await,
+        Command::Show { backup, files } => show::run(context, &backup, files).await,
+        Command::Verify { backup, all } => verify::run(context, &backup, all).await,
+        Command::Start(args) => power::run(context, Operation::Start, &args).await,
+        Command::Stop(args) => power::run(context, Operation::Stop, &args).await,
+        Command::Restart(args) => power::run(context, Operation::Restart, &args).await,
+        Command::Recover => recover::run(context).await,
+        Command::Agent => Err(Trouble::new(Outcome::Usage, "the agent is started by kbo itself")),
+    }
+}
+
+fn kind_of(only: Option<Only>) -> BackupKind {
+    match only {
+        None => BackupKind::Cluster,
+        Some(Only::Config) => BackupKind::Config,
+        Some(Only::Data) => BackupKind::Data,
+    }
+}

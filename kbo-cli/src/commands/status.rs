@@ -1,0 +1,104 @@
+//! `kbo status`
+
+use std::collections::BTreeMap;
+
+use kbo_core::ids::NodeName;
+use kbo_core::ports::store::BackupStore;
+use kbo_core::report::Outcome;
+use serde::Serialize;
+
+use super::list::Row;
+use super::{Context, Ended};
+use crate::output;
+
+#[derive(Serialize)]
+struct Status {
+    outcome: Outcome,
+    cluster: String,
+    nodes: Vec<NodeStatus>,
+    last_backup: Option<Row>,
+    needs_recovery: bool,
+    verdict: String,
+}
+
+#[derive(Serialize)]
+struct NodeStatus {
+    node: NodeName,
+    role: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+pub(super) async fn run(context: &Context) -> Ended {
+    let orchestrator = &context.composed.orchestrator;
+    let (states, errors) = orchestrator.states().await;
+    let errors: BTreeMap<NodeName, String> = errors
+        .into_iter()
+        .map(|(name, error)| {
+            let hint = error.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            (name, format!("{error}{hint}"))
+        })
+        .collect();
+    let nodes: Vec<NodeStatus> = orchestrator
+        .cluster
+        .start_order()
+        .iter()
+        .map(|node| NodeStatus {
+            node: node.name.clone(),
+            role: node.role.to_string(),
+            state: states.get(&node.name).map(ToString::to_string),
+            error: errors.get(&node.name).cloned(),
+        })
+        .collect();
+    let listed = context.composed.store.list().await?;
+    let ours = |manifest: &kbo_core::manifest::Manifest| manifest.cluster == orchestrator.name;
+    let last_backup = listed
+        .iter()
+        .rev()
+        .find(|backup| backup.manifest.as_ref().is_ok_and(ours))
+        .map(Row::of);
+    let last_id = listed
+        .iter()
+        .rev()
+        .find(|backup| backup.manifest.as_ref().is_ok_and(ours))
+        .map(|backup| backup.id.to_string());
+    let needs_recovery = orchestrator.needs_recovery().await?;
+    let up = nodes
+        .iter()
+        .filter(|node| node.state.as_deref() == Some("running"))
+        .count();
+    let recovery = if needs_recovery {
+        "; A RUN DIED: kbo recover"
+    } else {
+        ""
+    };
+    let last = last_id.map_or_else(|| "no backup yet".to_owned(), |id| format!("last backup {id}"));
+    let verdict = format!("{up} of {} nodes run; {last}{recovery}", nodes.len());
+    let outcome = if errors.is_empty() && !needs_recovery {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    };
+    if context.global.json {
+        let cluster = orchestrator.name.to_string();
+        output::json(&Status {
+            outcome,
+            cluster,
+            nodes,
+            last_backup,
+            needs_recovery,
+            verdict,
+        });
+    } else {
+        let head = ["NODE", "ROLE", "CONTAINER"].map(str::to_owned).to_vec();
+        let rows = nodes.iter().map(|node| {
+            let state = node.state.clone().or_else(|| node.error.clone()).unwrap_or_default();
+            vec![node.node.to_string(), node.role.clone(), state]
+        });
+        output::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), &[]);
+        output::line(&verdict);
+    }
+    Ok(outcome)
+}

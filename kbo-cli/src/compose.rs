@@ -1,0 +1,165 @@
+//! From a configuration to an orchestrator with real transports and a real store.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use kbo_archive::store::DirStore;
+use kbo_core::cancel::Cancel;
+use kbo_core::config::{Access, Config, Ssh};
+use kbo_core::ids::NodeName;
+use kbo_core::inventory::Node;
+use kbo_core::orchestrator::Orchestrator;
+use kbo_core::ports::monitor::{Monitor, MonitorEvent};
+use kbo_core::ports::node::NodeTransport;
+use kbo_core::secret::Secret;
+use kbo_transport::agent::RemoteNode;
+use kbo_transport::docker::{DockerCarrier, DockerSettings};
+use kbo_transport::kafka::KafkaAccess;
+use kbo_transport::local::{NodeSpec, ProgressSink};
+use kbo_transport::process::ChildCarrier;
+use kbo_transport::ssh::{SshCarrier, SshSettings, read_passphrase};
+
+use crate::progress::Progress;
+use crate::system_clock::SystemClock;
+
+/// A cluster ready to be worked on.
+pub(crate) struct Composed {
+    /// The orchestrator.
+    pub(crate) orchestrator: Orchestrator,
+    /// Its store, for what the port does not offer.
+    pub(crate) store: DirStore,
+}
+
+/// Builds everything; nothing is contacted yet.
+pub(crate) fn compose(config: &Config, progress: Progress, cancel: Cancel) -> anyhow::Result<Composed> {
+    let monitor: Arc<dyn Monitor> = Arc::new(progress);
+    let kafka = kafka_access(config)?;
+    let mut passphrases = Passphrases::default();
+    let mut nodes: BTreeMap<NodeName, Arc<dyn NodeTransport>> = BTreeMap::new();
+    for node in config.cluster.start_order() {
+        let access = config
+            .access
+            .get(&node.name)
+            .ok_or_else(|| anyhow!("{} has no access", node.name))?;
+        let mut spec = NodeSpec::of(node);
+        spec.engine_socket.clone_from(&config.engine_socket);
+        spec.kafka = kafka.clone();
+        let sink = progress_sink(&monitor);
+        let transport: Arc<dyn NodeTransport> = match access {
+            Access::Ssh(ssh) => {
+                spec.hosts.push(ssh.host.clone());
+                let carrier = SshCarrier::new(ssh_settings(ssh, &mut passphrases)?);
+                Arc::new(RemoteNode::new(spec, carrier).with_progress(sink))
+            }
+            Access::Docker { host, helper_image } => {
+                let carrier = DockerCarrier::new(docker_settings(node, host, helper_image.as_deref()));
+                Arc::new(RemoteNode::new(spec, carrier).with_progress(sink))
+            }
+            Access::Local => {
+                let carrier = ChildCarrier::own().map_err(|error| anyhow!("{error}"))?;
+                Arc::new(RemoteNode::new(spec, carrier).with_progress(sink))
+            }
+        };
+        nodes.insert(node.name.clone(), transport);
+    }
+    let store = DirStore::new(config.storage.cold.clone());
+    let orchestrator = Orchestrator {
+        name: config.cluster_name.clone(),
+        cluster_id: config.cluster_id.clone(),
+        cluster: config.cluster.clone(),
+        nodes,
+        store: Arc::new(store.clone()),
+        clock: Arc::new(SystemClock::default()),
+        monitor,
+        cancel,
+        settings: config.settings.clone(),
+        kbo_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    Ok(Composed { orchestrator, store })
+}
+
+fn progress_sink(monitor: &Arc<dyn Monitor>) -> ProgressSink {
+    let monitor = Arc::clone(monitor);
+    Arc::new(move |node: &NodeName, what: &str, done: u64, total: u64| {
+        monitor.event(MonitorEvent::Progress {
+            node: node.clone(),
+            what: what.to_owned(),
+            done,
+            total,
+        });
+    })
+}
+
+fn ssh_settings(ssh: &Ssh, passphrases: &mut Passphrases) -> anyhow::Result<SshSettings> {
+    let mut settings = SshSettings::new(&ssh.host, &ssh.user, &ssh.known_hosts);
+    settings.port = ssh.port;
+    settings.key.clone_from(&ssh.key);
+    settings.passphrase = match &ssh.key {
+        Some(key) => passphrases.of(key, ssh.passphrase_file.as_deref())?,
+        None => None,
+    };
+    settings.become_root = ssh.r#become;
+    settings.agent_dirs = ssh.agent_dir.iter().cloned().collect();
+    settings.connect_timeout = Duration::from_secs(ssh.connect_timeout_seconds);
+    settings.idle_timeout = Duration::from_secs(ssh.idle_timeout_seconds);
+    settings.retries = ssh.retries;
+    Ok(settings)
+}
+
+fn docker_settings(node: &Node, host: &str, helper_image: Option<&str>) -> DockerSettings {
+    let dirs = node.config.iter().chain(&node.data).cloned().collect();
+    let mut settings = DockerSettings::new(host, &node.container, dirs);
+    settings.helper_image = helper_image.map(str::to_owned);
+    settings
+}
+
+/// Keys' passphrases, asked for once each.
+#[derive(Default)]
+struct Passphrases(BTreeMap<std::path::PathBuf, Option<Secret>>);
+
+impl Passphrases {
+    fn of(&mut self, key: &Path, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
+        if let Some(known) = self.0.get(key) {
+            return Ok(known.clone());
+        }
+        let secret = match file {
+            Some(file) => Some(read_passphrase(file).map_err(|error| anyhow!("{error}"))?),
+            None if kbo_transport::ssh::key_is_encrypted(key) => ask(key),
+            None => None,
+        };
+        self.0.insert(key.to_owned(), secret.clone());
+        Ok(secret)
+    }
+}
+
+/// Asks on the terminal; without one the key's own error, later, says what is missing.
+fn ask(key: &Path) -> Option<Secret> {
+    use std::io::IsTerminal;
+    if !std::io::stdin().is_terminal() {
+        return None;
+    }
+    rpassword::prompt_password(format!("Passphrase of {}: ", key.display()))
+        .ok()
+        .map(Secret::new)
+}
+
+fn kafka_access(config: &Config) -> anyhow::Result<KafkaAccess> {
+    let kafka = &config.kafka;
+    let text = |path: &Option<std::path::PathBuf>, key: &str| -> anyhow::Result<Option<String>> {
+        let Some(path) = path else { return Ok(None) };
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("kafka.{key}: cannot read {}", path.display()))?;
+        Ok(Some(text))
+    };
+    let password = text(&kafka.key_password_file, "key_password_file")?;
+    Ok(KafkaAccess {
+        ca_pem: text(&kafka.ca, "ca")?,
+        cert_pem: text(&kafka.cert, "cert")?,
+        key_pem: text(&kafka.key, "key")?.map(Secret::new),
+        key_password: password.map(|password| Secret::new(password.lines().next().unwrap_or_default())),
+        verify_hostname: kafka.verify_hostname,
+    })
+}

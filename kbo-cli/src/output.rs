@@ -1,0 +1,61 @@
+//! What goes to stdout and stderr: the only place that prints.
+
+use std::io::{IsTerminal, Write};
+
+use serde::Serialize;
+
+/// A line on stdout. A reader that went away is no error of ours.
+pub(crate) fn line(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// A line on stderr.
+pub(crate) fn error_line(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// One JSON document on stdout.
+pub(crate) fn json<T: Serialize>(document: &T) {
+    match serde_json::to_string_pretty(document) {
+        Ok(text) => line(&text),
+        Err(error) => error_line(&format!("cannot write JSON: {error}")),
+    }
+}
+
+/// Asks on the terminal; anything but yes is no. Without a terminal there is nobody to ask.
+pub(crate) fn confirm(question: &str) -> Option<bool> {
+    if !std::io::stdin().is_terminal() {
+        return None;
+    }
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(stderr, "{question} [y/N] ");
+    let _ = stderr.flush();
+    drop(stderr);
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).ok()?;
+    Some(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// A table with its columns aligned: left, but for those listed in `right`.
+pub(crate) fn table(rows: &[Vec<String>], right: &[usize]) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for row in rows {
+        let cells = row.iter().enumerate().map(|(column, cell)| {
+            let pad = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
+            if right.contains(&column) {
+                format!("{pad}{cell}")
+            } else {
+                format!("{cell}{pad}")
+            }
+        });
+        line(cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
