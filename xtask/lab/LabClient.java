@@ -435,7 +435,13 @@ public final class LabClient {
             while (System.nanoTime() < deadline) {
                 try {
                     int alive = admin.describeCluster().nodes().get(5, TimeUnit.SECONDS).size();
-                    String behind = alive < brokers ? null : firstBehind(admin);
+                    String behind = null;
+                    if (alive >= brokers) {
+                        // A broker that was killed stays registered, and in the ISR, for some seconds: each must answer for itself.
+                        admin.describeLogDirs(admin.describeCluster().nodes().get().stream().map(n -> n.id()).toList())
+                                .allDescriptions().get(5, TimeUnit.SECONDS);
+                        behind = firstBehind(admin);
+                    }
                     if (alive >= brokers && behind == null) {
                         if (options.containsKey("write")) {
                             writeOnce(admin);
@@ -473,7 +479,8 @@ public final class LabClient {
     /** One record through a topic of its own, which is deleted again. */
     private void writeOnce(Admin admin) throws Exception {
         String topic = "lab-ready-" + System.nanoTime();
-        admin.createTopics(List.of(new NewTopic(topic, 1, (short) number("brokers", 3)))).all().get();
+        admin.createTopics(List.of(new NewTopic(topic, 1, (short) number("brokers", 3))
+                .configs(Map.of("file.delete.delay.ms", "1000")))).all().get();
         waitForTopic(admin, topic, 1);
         try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(probeConfig())) {
             producer.send(new ProducerRecord<>(topic, new byte[8])).get(60, TimeUnit.SECONDS);

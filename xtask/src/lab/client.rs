@@ -52,12 +52,17 @@ impl Client {
     fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Cmd> {
         let mut args = args.into_iter();
         let subcommand = args.next().context("the lab's client wants a subcommand")?;
+        let quiet = format!(
+            "-Dlog4j.configuration=file:{}",
+            paths::source("log4j.properties")?.display()
+        );
         Ok(Cmd::new("java")
             .args([
                 "-Xmx768m",
                 "-XX:+UseParallelGC",
                 "-XX:TieredStopAtLevel=4",
                 "-Dlog4j2.level=OFF",
+                &quiet,
                 "-cp",
             ])
             .arg(&self.classpath)

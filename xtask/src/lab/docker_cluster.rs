@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::engine::{self, Engine, docker};
 use super::kafka::{self, Node};
@@ -41,12 +41,6 @@ pub(super) fn up(state: &State) -> Result<()> {
     packages::ensure(packages::COMMON)?;
     let archive = image::archive(&state.kafka_version)?;
     Engine::ensure()?;
-    if let Some(owner) = owner() {
-        bail!(
-            "another lab holds the names kbo-lab-* ({owner}); take it down first: `cargo xtask lab down docker` does that by name, \
-             from any clone"
-        );
-    }
     let tag = image::tag(&state.kafka_version);
     if !docker().args(["image", "inspect", &tag]).succeeds() {
         crate::say("lab: loading the image");
@@ -173,7 +167,7 @@ pub(super) fn owner() -> Option<String> {
     ];
     left.iter()
         .any(|ids| !ids.is_empty())
-        .then(|| String::from("unknown: only its network or volumes are left"))
+        .then(|| super::UNKNOWN_OWNER.to_owned())
 }
 
 /// Remove containers, volumes and network by name and label, and stop the engine if the lab started it.

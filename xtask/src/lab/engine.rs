@@ -15,6 +15,9 @@ pub(super) const SOCKET: &str = "unix:///var/run/docker.sock";
 /// The record of an engine the lab started. It lies beside the socket, for it is the machine's and not a clone's.
 const RECORD: &str = "/run/kbo-lab-engine.json";
 
+/// The engine switches forwarding on and leaves it so.
+const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+
 /// An engine that answers.
 pub(super) struct Engine {
     started: bool,
@@ -25,6 +28,7 @@ struct Record {
     pid: u32,
     data_root: PathBuf,
     had_docker0: bool,
+    ip_forward: Option<String>,
     firewall: Option<String>,
 }
 
@@ -49,6 +53,7 @@ impl Engine {
         let log = dir.join("engine.log");
         crate::say("lab: starting dockerd, as none answers");
         let firewall = Cmd::new("iptables-save").output().ok();
+        let ip_forward = fs::read_to_string(IP_FORWARD).ok();
         let had_docker0 = Path::new("/sys/class/net/docker0").exists();
         let dockerd = packages::find("dockerd").context("dockerd is not installed")?;
         let mut child = Cmd::new(dockerd)
@@ -61,6 +66,7 @@ impl Engine {
             pid: child.id(),
             data_root,
             had_docker0,
+            ip_forward,
             firewall,
         };
         fs::write(RECORD, serde_json::to_vec_pretty(&record)?).with_context(|| format!("cannot write {RECORD}"))?;
@@ -103,6 +109,9 @@ pub(super) fn stop_ours() -> Result<()> {
             Cmd::new("ip").args(["link", "delete", "docker0"]).run()?;
         }
         restore_firewall(&record)?;
+        if let Some(value) = &record.ip_forward {
+            fs::write(IP_FORWARD, value).with_context(|| format!("cannot write {IP_FORWARD}"))?;
+        }
     }
     fs::remove_file(RECORD).with_context(|| format!("cannot remove {RECORD}"))
 }
@@ -120,7 +129,9 @@ fn restore_firewall(record: &Record) -> Result<()> {
     let Some(rules) = &record.firewall else { return Ok(()) };
     let file = paths::cache_dir()?.join("firewall.saved");
     // iptables-save names only the tables in use: those that the engine added are emptied.
-    let mut text = rules.clone();
+    // The way through for the VMs' bridge comes and goes with their own lab.
+    let kept = rules.lines().filter(|line| !line.contains(super::vm::BRIDGE));
+    let mut text: String = kept.map(|line| format!("{line}\n")).collect();
     for table in ["filter", "nat"] {
         if !text.contains(&format!("*{table}\n")) {
             text.push_str(&format!("*{table}\n"));
@@ -138,5 +149,5 @@ fn restore_firewall(record: &Record) -> Result<()> {
     fs::write(&file, text)?;
     Cmd::new("iptables-restore").stdin(&file)?.run()?;
     fs::remove_file(&file)?;
-    Ok(())
+    super::vm::open_firewall()
 }

@@ -51,8 +51,26 @@ pub(super) fn jars(version: &str) -> Result<PathBuf> {
         .arg(format!("-DoutputDirectory={}", new.display()))
         .run()
         .with_context(|| format!("cannot fetch the jars of Kafka {version}"))?;
+    one_log_binding(&new)?;
     rename(&new, &libs)?;
     Ok(libs)
+}
+
+/// Kafka 3 brings a logging binding of its own; beside it, the one for Kafka 4 would only cause complaints.
+fn one_log_binding(libs: &Path) -> Result<()> {
+    let starting = |prefix: &'static str| -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(libs).with_context(|| format!("cannot read {}", libs.display()))?;
+        let jars = entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+        Ok(jars.map(|entry| entry.path()).collect())
+    };
+    if !starting("slf4j-reload4j-")?.is_empty() {
+        for jar in starting("log4j-slf4j-impl-")? {
+            fs::remove_file(&jar).with_context(|| format!("cannot remove {}", jar.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn registry_answers(version: &str) -> bool {

@@ -88,6 +88,9 @@ pub enum NodeAction {
     Ls,
 }
 
+/// Said of a lab of which only names are left, and no process or label that tells whose it is.
+const UNKNOWN_OWNER: &str = "an unknown clone";
+
 /// `cargo xtask lab ...`
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -194,8 +197,8 @@ fn act(lab: &Lab, node: &str, action: NodeAction) -> Result<()> {
 
 fn status(kind: Kind) -> Result<()> {
     let Some(lab) = Lab::open_if_present(kind)? else {
-        match Lab::foreign(kind)? {
-            Some(owner) => crate::print(&format!("{}: up, of another clone ({owner})", kind.name())),
+        match Lab::owner(kind) {
+            Some(owner) => crate::print(&format!("{}: up, with its files in {owner}", kind.name())),
             None => crate::print(&format!("{}: down", kind.name())),
         }
         return Ok(());

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ impl Lab {
     /// is left for a look, and the next `up` or `down` clears it away.
     pub fn up(kind: Kind) -> Result<Self> {
         super::require_root()?;
+        let _lock = paths::lock()?;
         if let Some(lab) = Self::standing(kind)? {
             for node in &lab.nodes {
                 lab.start(&node.name)?;
@@ -42,12 +43,20 @@ impl Lab {
             lab.wait_ready(Duration::from_secs(180))?;
             return Ok(lab);
         }
-        if State::load(kind)?.is_some() {
-            crate::say(&format!(
-                "lab: clearing away what an unfinished {} lab left",
-                kind.name()
-            ));
-            Self::down(kind)?;
+        let began_one = State::load(kind)?.is_some();
+        if let Some(owner) = Self::owner(kind) {
+            let clearable = Self::owned(kind, &owner)? || (began_one && owner == super::UNKNOWN_OWNER);
+            if !clearable {
+                bail!(
+                    "another {0} lab is up (its files: {owner}). Take it down first: `cargo xtask lab down {0}` does that from any \
+                     clone, by name",
+                    kind.name()
+                );
+            }
+        }
+        if began_one {
+            crate::say(&format!("lab: clearing away what an earlier {} lab left", kind.name()));
+            Self::remove(kind)?;
         }
         let mut state = State::new(kafka::version());
         state.save(kind)?;
@@ -93,6 +102,11 @@ impl Lab {
     /// Fails when something does not go away; calling it again is safe.
     pub fn down(kind: Kind) -> Result<()> {
         super::require_root()?;
+        let _lock = paths::lock()?;
+        Self::remove(kind)
+    }
+
+    fn remove(kind: Kind) -> Result<()> {
         // A record that cannot be read must not keep anything alive: all that matters goes by its name.
         let state = State::load(kind).ok().flatten();
         match kind {
@@ -122,19 +136,25 @@ impl Lab {
     }
 
     pub(super) fn open_if_present(kind: Kind) -> Result<Option<Self>> {
-        Ok(State::load(kind)?.map(|state| Self {
+        // A record may outlive its lab, and another clone's may have taken its place.
+        let ours = Self::owner(kind).map_or(Ok(false), |owner| Self::owned(kind, &owner))?;
+        Ok(State::load(kind)?.filter(|_| ours).map(|state| Self {
             kind,
             state,
             nodes: kafka::nodes(kind),
         }))
     }
 
-    /// Where a lab lies whose names are taken but which is not this clone's.
-    pub(super) fn foreign(kind: Kind) -> Result<Option<String>> {
+    /// Where the files of the lab lie that holds the names on this machine, whichever clone made it.
+    pub(super) fn owner(kind: Kind) -> Option<String> {
         match kind {
-            Kind::Ssh => Ok(vm::owner(&kafka::nodes(kind))),
-            Kind::Docker => Ok(docker_cluster::owner()),
+            Kind::Ssh => vm::owner(&kafka::nodes(kind)),
+            Kind::Docker => docker_cluster::owner(),
         }
+    }
+
+    fn owned(kind: Kind, owner: &str) -> Result<bool> {
+        Ok(Path::new(owner).starts_with(paths::lab_dir(kind)?))
     }
 
     /// Which of the clusters this is.
@@ -412,8 +432,9 @@ impl Lab {
     }
 
     fn vm_pid(&self, node: &Node) -> Result<u32> {
+        let dir = ssh_cluster::vm_dir(&node.name)?;
         let recorded = self.state.vms.iter().find(|vm| vm.name == node.name).map(|vm| vm.pid);
-        recorded.filter(|pid| vm::is_init(*pid, &node.name)).with_context(|| {
+        recorded.filter(|pid| vm::is_init(*pid, &dir)).with_context(|| {
             format!(
                 "the VM of {} is not running: `cargo xtask lab up {}` makes it anew",
                 node.name,

@@ -1,5 +1,6 @@
 //! Where the lab keeps its files: `target/lab` and `target/lab-cache` of this clone.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -35,6 +36,14 @@ pub(super) fn cache_dir() -> Result<PathBuf> {
     let dir = workspace()?.join("target/lab-cache");
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     Ok(dir)
+}
+
+/// Wait until no other task changes a lab of this clone; the lock goes with the file.
+pub(super) fn lock() -> Result<File> {
+    let path = cache_dir()?.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(file)
 }
 
 /// A source file of the lab.

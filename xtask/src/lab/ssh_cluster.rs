@@ -30,13 +30,6 @@ pub(super) fn up(state: &mut State) -> Result<()> {
     packages::ensure(packages::SSH)?;
     let archive = image::archive(&state.kafka_version)?;
     let nodes = kafka::nodes(Kind::Ssh);
-    if let Some(owner) = vm::owner(&nodes) {
-        bail!(
-            "another lab holds the names {} and kbo-* ({owner}); take it down first: `cargo xtask lab down ssh` does that by name, \
-             from any clone",
-            vm::BRIDGE
-        );
-    }
     let dir = paths::lab_dir(Kind::Ssh)?;
     state.mount_points = vm::missing_mount_points();
     state.save(Kind::Ssh)?;

@@ -45,10 +45,19 @@ pub(super) fn make_bridge() -> Result<()> {
     ip(&["link", "add", BRIDGE, "type", "bridge"])?;
     ip(&["address", "add", HOST_ADDRESS, "dev", BRIDGE])?;
     ip(&["link", "set", BRIDGE, "up"])?;
-    if !firewall("-C").succeeds() {
+    open_firewall()
+}
+
+/// Let the VMs' frames through, if there is a bridge for them.
+pub(super) fn open_firewall() -> Result<()> {
+    if bridge_exists() && !firewall("-C").succeeds() {
         firewall("-I").run()?;
     }
     Ok(())
+}
+
+fn bridge_exists() -> bool {
+    Path::new("/sys/class/net").join(BRIDGE).exists()
 }
 
 fn firewall(action: &str) -> Cmd {
@@ -120,7 +129,7 @@ pub(super) fn start(node: &Node, dir: &Path) -> Result<u32> {
         if let Some(pid) = listed
             .split_whitespace()
             .find_map(|pid| pid.parse().ok())
-            .filter(|pid| is_init(*pid, &node.name))
+            .filter(|pid| is_init(*pid, dir))
         {
             return Ok(pid);
         }
@@ -140,7 +149,7 @@ pub(super) fn wait_for_engine(node: &Node, pid: u32, dir: &Path) -> Result<()> {
         .args(["docker", "--host", super::engine::SOCKET, "version"])
         .succeeds()
     {
-        if !is_init(pid, &node.name) || begun.elapsed() > Duration::from_secs(60) {
+        if !is_init(pid, dir) || begun.elapsed() > Duration::from_secs(60) {
             bail!(
                 "the engine of {} does not answer; its log is {}",
                 node.name,
@@ -158,29 +167,37 @@ pub(super) fn enter(pid: u32) -> Cmd {
     Cmd::new("nsenter").args(["--target", &target, "--mount", "--uts", "--ipc", "--net", "--pid", "--"])
 }
 
-/// Whether a process is the first one of this node's VM, and not a later one that got its number.
-pub(super) fn is_init(pid: u32, name: &str) -> bool {
+/// Whether a process is the first one of the VM with these files, and not a later one that got its number.
+pub(super) fn is_init(pid: u32, dir: &Path) -> bool {
+    let args = arguments(pid);
+    args.first().is_some_and(|program| program.ends_with("sh"))
+        && marked_dir(&args).is_some_and(|found| Path::new(found) == dir)
+}
+
+fn arguments(pid: u32) -> Vec<String> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let args: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-    args.first().is_some_and(|arg| arg.ends_with(b"sh"))
-        && args
-            .windows(2)
-            .any(|pair| pair[0] == MARK.as_bytes() && pair[1] == name.as_bytes())
+    line.split(|byte| *byte == 0)
+        .map(|arg| String::from_utf8_lossy(arg).into_owned())
+        .collect()
+}
+
+/// The directory in the arguments of a VM's first process: MARK NAME DIRECTORY.
+fn marked_dir(args: &[String]) -> Option<&str> {
+    let mark = args.iter().position(|arg| arg == MARK)?;
+    args.get(mark + 2).map(String::as_str)
 }
 
 /// Where the files of the VMs that hold the lab's names lie, whichever clone made them; nothing when no name is taken.
 pub(super) fn owner(nodes: &[Node]) -> Option<String> {
-    let taken = Path::new("/sys/class/net").join(BRIDGE).exists() || nodes.iter().any(|node| named(node).exists());
+    let taken = bridge_exists() || nodes.iter().any(|node| named(node).exists());
     if !taken {
         return None;
     }
-    let dir = nodes.iter().flat_map(pids).find_map(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let args: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-        let mark = args.iter().position(|arg| *arg == MARK.as_bytes())?;
-        args.get(mark + 2).map(|dir| String::from_utf8_lossy(dir).into_owned())
-    });
-    Some(dir.unwrap_or_else(|| format!("unknown: only the names {BRIDGE} and kbo-* are left of it")))
+    let dir = nodes
+        .iter()
+        .flat_map(pids)
+        .find_map(|pid| marked_dir(&arguments(pid)).map(str::to_owned));
+    Some(dir.unwrap_or_else(|| super::UNKNOWN_OWNER.to_owned()))
 }
 
 fn named(node: &Node) -> PathBuf {
@@ -226,8 +243,12 @@ pub(super) fn destroy(nodes: &[Node]) -> Result<()> {
             let _ = Cmd::new("ip").args(["link", "delete", &veth(node)]).succeeds();
         }
     }
-    if Path::new("/sys/class/net").join(BRIDGE).exists() {
+    if bridge_exists() {
         ip(&["link", "delete", BRIDGE])?;
+    }
+    // `ip netns add` mounted this directory; with the last name gone it is of no use.
+    if fs::read_dir("/run/netns").is_ok_and(|mut names| names.next().is_none()) {
+        let _ = Cmd::new("umount").arg("/run/netns").succeeds();
     }
     while firewall("-C").succeeds() {
         firewall("-D").run()?;
