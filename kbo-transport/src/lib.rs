@@ -3,4 +3,8 @@
 //! [`local::LocalNode`] is the only code that touches a node's files and its container engine. [`agent`] serves it over a pair
 //! of byte streams; a [`carrier::Carrier`] brings the agent to a node and opens those streams.
 
+mod binary;
 pub mod carrier;
+mod complaints;
+pub mod docker;
+pub mod ssh;

@@ -31,7 +31,9 @@ impl KeyFile {
         });
         let meta = read.map_err(|error| match error.kind() {
             ErrorKind::NotFound => refused(format!("the SSH key {shown} does not exist")),
-            ErrorKind::InvalidData => refused(format!("the SSH key {shown} is no text: no private key that ssh would read")),
+            ErrorKind::InvalidData => refused(format!(
+                "the SSH key {shown} is no text: no private key that ssh would read"
+            )),
             _ => refused(format!("the SSH key {shown} cannot be read: {error}")),
         })?;
         // As ssh does: a key that others may read is no secret. Only of our own files: root reads other people's.
@@ -57,7 +59,10 @@ impl KeyFile {
             };
             return Err(refused(format!("the SSH key {shown} {what}")).hint(hint));
         }
-        Ok(Self { encrypted: is_encrypted(&text), text: Secret::new(text) })
+        Ok(Self {
+            encrypted: is_encrypted(&text),
+            text: Secret::new(text),
+        })
     }
 }
 
@@ -90,8 +95,11 @@ pub fn read_passphrase(path: &Path) -> Result<Secret, NodeError> {
         .map_err(|error| refused(format!("the passphrase file {shown} cannot be read: {error}")))?;
     let meta = fs::metadata(path).map_err(|error| refused(format!("the passphrase file {shown}: {error}")))?;
     if meta.uid() == rustix::process::getuid().as_raw() && meta.mode() & 0o077 != 0 {
-        return Err(refused(format!("the passphrase file {shown} may be read by others (mode {:04o})", meta.mode() & 0o7777))
-            .hint(format!("chmod 600 {}", super::quote::quote(&path.to_string_lossy()))));
+        return Err(refused(format!(
+            "the passphrase file {shown} may be read by others (mode {:04o})",
+            meta.mode() & 0o7777
+        ))
+        .hint(format!("chmod 600 {}", super::quote::quote(&path.to_string_lossy()))));
     }
     Ok(Secret::new(text.lines().next().unwrap_or_default()))
 }

@@ -126,7 +126,10 @@ pub struct SshCarrier {
 impl SshCarrier {
     /// A carrier; nothing is done before [`Carrier::open`].
     pub fn new(settings: SshSettings) -> Self {
-        Self { settings: Arc::new(settings), binary: Arc::default() }
+        Self {
+            settings: Arc::new(settings),
+            binary: Arc::default(),
+        }
     }
 }
 
@@ -134,7 +137,10 @@ impl SshCarrier {
 impl Carrier for SshCarrier {
     async fn open(&self) -> Result<AgentPipe, NodeError> {
         let failed = |error: std::io::Error| {
-            NodeError::new(NodeErrorKind::Unreachable, format!("{}: {error} on this machine", self.describe()))
+            NodeError::new(
+                NodeErrorKind::Unreachable,
+                format!("{}: {error} on this machine", self.describe()),
+            )
         };
         let (link, wake) = Link::new().map_err(failed)?;
         // From here on, dropping the future ends the thread.
@@ -159,7 +165,12 @@ impl Carrier for SshCarrier {
                 }
             })
             .map_err(failed)?;
-        let died = || NodeError::new(NodeErrorKind::Unreachable, format!("{}: the connection broke down", self.describe()));
+        let died = || {
+            NodeError::new(
+                NodeErrorKind::Unreachable,
+                format!("{}: the connection broke down", self.describe()),
+            )
+        };
         let (reader, writer) = is_ready.await.map_err(|_| died())??;
         Ok(AgentPipe {
             reader: Box::new(reader),
@@ -212,7 +223,10 @@ impl Job {
         }
         let path = &self.settings.agent_binary;
         let binary = AgentBinary::open(path).map_err(|error| {
-            NodeError::new(NodeErrorKind::Agent, format!("the agent's program {} cannot be read: {error}", path.display()))
+            NodeError::new(
+                NodeErrorKind::Agent,
+                format!("the agent's program {} cannot be read: {error}", path.display()),
+            )
         })?;
         Ok(self.binary.get_or_init(|| binary).clone())
     }
