@@ -8,15 +8,14 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use kbo_core::ids::{BackupId, ClusterId, ClusterName, NodeName};
 use kbo_core::inventory::Dataset;
-use kbo_core::manifest::{
-    ArchiveRecord, BackupKind, DirRecord, FORMAT, FileKind, Manifest, NodeRecord, Sha256, Window,
-};
+use kbo_core::manifest::{ArchiveRecord, BackupKind, DirRecord, FORMAT, Manifest, NodeRecord, Sha256, Window};
 use kbo_core::ports::store::StoreError;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
 
 use super::durable::{format, io};
+use crate::records;
 
 /// The commit record's file name.
 pub(super) const MANIFEST: &str = "manifest.json";
@@ -56,12 +55,22 @@ pub(super) fn read(dir: &Path, id: &BackupId) -> Result<Manifest, StoreError> {
 /// backups then takes no memory to speak of.
 pub(super) fn read_head(dir: &Path, id: &BackupId) -> Result<Manifest, StoreError> {
     let manifest = Manifest::from(parse::<Head>(dir)?);
-    check(&manifest, id).map_err(|why| format(&dir.join(MANIFEST), why))?;
+    check_names(&manifest, id).map_err(|why| format(&dir.join(MANIFEST), why))?;
     Ok(manifest)
 }
 
 /// What makes a manifest unfit to be acted on. A manifest may come from anywhere; its names become paths.
 pub(super) fn check(manifest: &Manifest, id: &BackupId) -> Result<(), String> {
+    check_names(manifest, id)?;
+    for archive in &manifest.archives {
+        records::check(&archive.dirs, &archive.files)
+            .map_err(|error| format!("archive `{}`: {error}", archive.name))?;
+    }
+    Ok(())
+}
+
+/// The same as far as it can be told without the lists of files.
+fn check_names(manifest: &Manifest, id: &BackupId) -> Result<(), String> {
     if manifest.format != FORMAT {
         return Err(other_format(manifest.format));
     }
@@ -83,37 +92,8 @@ pub(super) fn check(manifest: &Manifest, id: &BackupId) -> Result<(), String> {
         if !owners.insert((&archive.node, archive.dataset)) {
             return Err(format!("two archives hold the {} of {}", archive.dataset, archive.node));
         }
-        check_paths(archive).map_err(|why| format!("archive `{name}`: {why}"))?;
     }
     Ok(())
-}
-
-fn check_paths(archive: &ArchiveRecord) -> Result<(), String> {
-    for dir in &archive.dirs {
-        let folder = dir.prefix.strip_suffix('/').unwrap_or("..");
-        if !dir.prefix.is_empty() && (folder.contains('/') || !is_normal(folder)) {
-            return Err(format!("`{}` is no prefix of a directory", dir.prefix));
-        }
-    }
-    let mut paths = HashSet::with_capacity(archive.files.len());
-    for file in &archive.files {
-        let root = file.path.is_empty() && file.kind == FileKind::Dir;
-        if !root && !is_normal(&file.path) {
-            return Err(format!(
-                "`{}` is not a plain path below the archive's root",
-                file.path.escape_debug()
-            ));
-        }
-        if !paths.insert(file.path.as_str()) {
-            return Err(format!("`{}` is in it twice", file.path));
-        }
-    }
-    Ok(())
-}
-
-/// Whether a path stays where it is put: relative, with no empty, `.` or `..` component.
-fn is_normal(path: &str) -> bool {
-    !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
 fn other_format(number: u32) -> String {
@@ -312,22 +292,6 @@ mod tests {
         }
         assert!(archive_name_problem(&"a".repeat(201)).is_some());
         assert_eq!(archive_name_problem("kafka-broker-1.data.tar.zst"), None);
-    }
-
-    #[test]
-    fn only_paths_that_stay_below_the_root_are_normal() {
-        for path in ["/etc", "../x", "a/../b", "a//b", "a/", "./a", "a/.", "", "a\0b"] {
-            assert!(!is_normal(path), "{path:?}");
-        }
-        for path in [
-            "a",
-            "t-0/00000000000000000000.log",
-            "..a",
-            "a..",
-            ".kafka_cleanshutdown",
-        ] {
-            assert!(is_normal(path), "{path:?}");
-        }
     }
 
     #[test]

@@ -9,14 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use kbo_core::ids::BackupId;
-use kbo_core::manifest::{ArchiveRecord, Manifest, Sha256};
+use kbo_core::manifest::{ArchiveRecord, Manifest};
 use kbo_core::ports::store::StoreError;
 use serde::Serialize;
-use sha2::Digest;
 
 use super::DirStore;
 use super::document::{self, MANIFEST, SUMS};
 use super::durable::{blocking, io as failed};
+use crate::error::Error;
+use crate::reader;
 
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -176,55 +177,30 @@ fn verify_archive(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return vec!["it is missing".to_owned()],
         Err(error) => return vec![format!("it cannot be read: {error}")],
     };
-    let mut findings = Vec::new();
-    match file.metadata() {
-        Ok(meta) if meta.len() == archive.size => {}
-        Ok(meta) => findings.push(format!(
-            "it has {} bytes, the manifest says {}",
-            meta.len(),
-            archive.size
-        )),
-        Err(error) => findings.push(format!("it cannot be read: {error}")),
-    }
-    let source = Watched {
+    let mut source = Watched {
         file,
         done: 0,
         archive,
         progress,
-        cancelled,
     };
-    findings.extend(verify_content(archive, source));
-    findings
-}
-
-fn verify_content(archive: &ArchiveRecord, mut source: impl Read) -> Option<String> {
-    let (mut hasher, mut buffer) = (sha2::Sha256::new(), vec![0; 256 * 1024]);
-    loop {
-        match source.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => hasher.update(&buffer[..read]),
-            Err(error) => return Some(format!("it cannot be read: {error}")),
-        }
+    match reader::verify_archive(archive, &mut source, &|_| {}, &|| cancelled.load(Ordering::Relaxed)) {
+        Ok(findings) => findings.iter().map(reader::Finding::to_string).collect(),
+        // A disk that cannot read it any more is damage of the archive, no failure of the verification.
+        Err(Error::Stream { source, .. }) => vec![format!("it cannot be read: {source}")],
+        Err(error) => vec![error.to_string()],
     }
-    let sha256 = Sha256(hasher.finalize().into());
-    (sha256 != archive.sha256).then(|| format!("its sha256 is {sha256}, the manifest says {}", archive.sha256))
 }
 
-/// The archive's bytes, counted, until somebody no longer wants them.
+/// The archive's bytes, counted as they are read.
 struct Watched<'a> {
     file: File,
     done: u64,
     archive: &'a ArchiveRecord,
     progress: &'a VerifyProgress,
-    cancelled: &'a AtomicBool,
 }
 
 impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.cancelled.load(Ordering::Relaxed) {
-            // Not `Interrupted`, which readers take for an invitation to try again.
-            return Err(io::Error::other("the verification was interrupted"));
-        }
         let read = self.file.read(buffer)?;
         self.done += read as u64;
         (self.progress)(&self.archive.name, self.done, self.archive.size);

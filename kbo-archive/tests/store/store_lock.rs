@@ -1,0 +1,77 @@
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kbo_archive::store::DirStore;
+use kbo_core::ports::store::{BackupStore, StoreError};
+
+use crate::sample::{dev, new_store};
+
+const CHILD_STORE: &str = "KBO_TEST_LOCK_STORE";
+
+#[tokio::test]
+async fn two_runs_of_one_cluster_exclude_each_other_and_the_second_learns_who() {
+    let (_temp, store) = new_store();
+    let lock = store.lock(&dev(), "backup").await.unwrap();
+    assert_eq!(lock.took_over(), None);
+    let second = DirStore::new(store.root());
+    let Err(StoreError::Locked { cluster, owner }) = second.lock(&dev(), "restore").await.map(|_| ()) else {
+        panic!("the lock was given twice");
+    };
+    assert_eq!(
+        (cluster, owner.pid, owner.purpose.as_str()),
+        (dev(), std::process::id(), "backup")
+    );
+    assert!(!owner.host.is_empty() && !owner.boot_id.is_empty());
+    assert!(second.lock(&"other".parse().unwrap(), "backup").await.is_ok());
+    lock.release().await.unwrap();
+    assert_eq!(second.lock(&dev(), "restore").await.unwrap().took_over(), None);
+}
+
+#[tokio::test]
+async fn a_dropped_lock_is_free_and_tells_of_no_death() {
+    let (_temp, store) = new_store();
+    drop(store.lock(&dev(), "backup").await.unwrap());
+    assert_eq!(store.lock(&dev(), "backup").await.unwrap().took_over(), None);
+}
+
+#[tokio::test]
+async fn the_lock_of_a_killed_process_is_taken_over_and_reported() {
+    let (_temp, store) = new_store();
+    let ready = store.root().with_file_name("ready");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "store_lock::holds_the_lock_until_killed", "--ignored"])
+        .env(CHILD_STORE, store.root())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !ready.exists() {
+        assert!(Instant::now() < deadline, "the child never got the lock");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let Err(StoreError::Locked { owner, .. }) = store.lock(&dev(), "backup").await.map(|_| ()) else {
+        panic!("the child's lock was given away");
+    };
+    assert_eq!(owner.pid, child.id());
+
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let lock = store.lock(&dev(), "recover").await.unwrap();
+    let dead = lock.took_over().unwrap();
+    assert_eq!((dead.pid, dead.purpose.as_str()), (child.id(), "a test"));
+    lock.release().await.unwrap();
+    assert_eq!(store.lock(&dev(), "backup").await.unwrap().took_over(), None);
+}
+
+#[tokio::test]
+#[ignore = "it is the child process of another test"]
+async fn holds_the_lock_until_killed() {
+    let Some(root) = std::env::var_os(CHILD_STORE) else {
+        return;
+    };
+    let _lock = DirStore::new(&root).lock(&dev(), "a test").await.unwrap();
+    fs::write(Path::new(&root).with_file_name("ready"), "").unwrap();
+    std::thread::sleep(Duration::from_secs(60));
+}

@@ -1,0 +1,157 @@
+//! Damage of each kind at each place is found and named.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kbo_archive::store::{DirStore, VerifyReport, verify_backup};
+use kbo_core::manifest::{FileKind, Manifest};
+
+use crate::sample::{ID, id, new_store, sample_backup, sha256};
+
+const ARCHIVE: &str = "kafka-broker-1.data.tar.zst";
+
+async fn verify(store: &DirStore) -> VerifyReport {
+    verify_backup(store, &id(ID), Arc::new(|_, _, _| {})).await.unwrap()
+}
+
+async fn damaged(damage: impl FnOnce(&Path)) -> VerifyReport {
+    let (temp, store) = new_store();
+    sample_backup(&store, &temp.path().join("nodes")).await;
+    damage(&store.folder(&id(ID)).await.unwrap());
+    verify(&store).await
+}
+
+fn change(folder: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut content = fs::read(folder.join(name)).unwrap();
+    change(&mut content);
+    fs::write(folder.join(name), content).unwrap();
+}
+
+/// The manifest rewritten, with checksums that fit it.
+fn forge(folder: &Path, forge: impl FnOnce(&mut Manifest)) {
+    change(folder, "manifest.json", |content| {
+        let mut manifest: Manifest = serde_json::from_slice(content).unwrap();
+        forge(&mut manifest);
+        *content = serde_json::to_vec(&manifest).unwrap();
+    });
+}
+
+#[tokio::test]
+async fn a_good_backup_verifies_and_reports_every_byte() {
+    let (temp, store) = new_store();
+    let manifest = sample_backup(&store, &temp.path().join("nodes")).await;
+    let seen = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&seen);
+    let progress = Arc::new(move |_: &str, done: u64, total: u64| {
+        if done == total {
+            counted.fetch_add(total, Ordering::Relaxed);
+        }
+    });
+    let report = verify_backup(&store, &id(ID), progress).await.unwrap();
+    assert!(report.is_ok(), "{report:?}");
+    assert_eq!(report.archives.len(), 4);
+    assert!(seen.load(Ordering::Relaxed) >= manifest.stored_bytes());
+}
+
+#[tokio::test]
+async fn damage_of_an_archive_is_found_wherever_it_is() {
+    let only_it = |report: VerifyReport, what: &str| {
+        assert!(!report.is_ok() && report.findings.is_empty(), "{what}: {report:?}");
+        let bad: Vec<_> = report
+            .archives
+            .iter()
+            .filter(|archive| !archive.ok)
+            .map(|archive| &archive.name)
+            .collect();
+        assert_eq!(bad, [ARCHIVE], "{what}");
+    };
+    for percent in [0, 33, 66, 100] {
+        let at = |bytes: &[u8]| (bytes.len() - 1) * percent / 100;
+        let flip = |bytes: &mut Vec<u8>| {
+            let at = at(bytes);
+            bytes[at] ^= 0x40;
+        };
+        only_it(damaged(|dir| change(dir, ARCHIVE, flip)).await, "a flipped bit");
+        let cut = |bytes: &mut Vec<u8>| bytes.truncate(at(bytes));
+        only_it(damaged(|dir| change(dir, ARCHIVE, cut)).await, "a cut");
+    }
+    only_it(
+        damaged(|dir| change(dir, ARCHIVE, |bytes| bytes.push(0))).await,
+        "an added byte",
+    );
+    let missing = damaged(|dir| fs::remove_file(dir.join(ARCHIVE)).unwrap()).await;
+    let verdict = missing.archives.iter().find(|archive| archive.name == ARCHIVE).unwrap();
+    assert_eq!(verdict.findings, ["it is missing"]);
+}
+
+#[tokio::test]
+async fn a_file_within_that_is_not_what_the_manifest_says_is_named() {
+    let report = damaged(|dir| {
+        forge(dir, |manifest| {
+            let archive = manifest
+                .archives
+                .iter_mut()
+                .find(|archive| archive.name == ARCHIVE)
+                .unwrap();
+            let file = archive
+                .files
+                .iter_mut()
+                .find(|file| file.path.ends_with("partition.metadata"))
+                .unwrap();
+            let FileKind::File { sha256: sum, .. } = &mut file.kind else {
+                panic!("{file:?}")
+            };
+            *sum = sha256(b"something else");
+        });
+    })
+    .await;
+    let verdict = report.archives.iter().find(|archive| archive.name == ARCHIVE).unwrap();
+    assert!(
+        verdict
+            .findings
+            .iter()
+            .any(|finding| finding.contains("orders-0/partition.metadata")),
+        "{verdict:?}"
+    );
+    assert_eq!(report.archives.iter().filter(|archive| !archive.ok).count(), 1);
+}
+
+#[tokio::test]
+async fn the_folder_and_its_checksums_are_checked_against_the_manifest() {
+    let findings = |report: VerifyReport| {
+        assert!(
+            !report.is_ok() && report.archives.iter().all(|archive| archive.ok),
+            "{report:?}"
+        );
+        report.findings
+    };
+    let extra = findings(damaged(|dir| fs::write(dir.join("notes.txt"), "x").unwrap()).await);
+    assert_eq!(extra, ["`notes.txt` does not belong to the backup"]);
+    let wrong = findings(
+        damaged(|dir| {
+            change(dir, "SHA256SUMS", |text| {
+                text[0] = if text[0] == b'0' { b'1' } else { b'0' }
+            })
+        })
+        .await,
+    );
+    assert_eq!(
+        wrong,
+        ["SHA256SUMS and the manifest disagree about `kafka-controller-1.config.tar.zst`"]
+    );
+    let gone = findings(damaged(|dir| fs::remove_file(dir.join("SHA256SUMS")).unwrap()).await);
+    assert!(gone[0].starts_with("SHA256SUMS cannot be read"), "{gone:?}");
+    let empty = findings(damaged(|dir| change(dir, "SHA256SUMS", |text| text.clear())).await);
+    assert_eq!(empty.len(), 4);
+    let more =
+        findings(damaged(|dir| change(dir, "SHA256SUMS", |text| text.extend_from_slice(b"00  ghost\njunk\n"))).await);
+    assert_eq!(
+        more,
+        [
+            "SHA256SUMS has a line that is no checksum: `junk`",
+            "SHA256SUMS names `ghost`, which the manifest does not"
+        ]
+    );
+}
