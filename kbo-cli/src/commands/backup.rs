@@ -2,7 +2,7 @@
 
 use kbo_core::orchestrator::BackupRequest;
 
-use super::{Context, Ended, kind_of, conduct};
+use super::{Context, Ended, conduct, kind_of};
 use crate::args::BackupArgs;
 
 pub(super) async fn run(context: &Context, args: &BackupArgs) -> Ended {

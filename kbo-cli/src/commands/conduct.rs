@@ -112,9 +112,9 @@ pub(super) fn show_report(context: &Context, report: &Report) {
         output::error_line(&format!("failed: {failure}"));
     }
     tracing::info!(outcome = ?report.outcome, "{}", report.verdict);
-    let verdict = match report.failures.is_empty() && report.outcome == Outcome::Refused {
-        true => format!("{}: {}", report.verdict, refusals(&report.findings)),
-        false => report.verdict.clone(),
+    let verdict = match refusal(&report.findings) {
+        Some(reason) if report.outcome == Outcome::Refused => format!("{}: {reason}", report.verdict),
+        _ => report.verdict.clone(),
     };
     if context.global.json {
         output::error_line(&verdict)
@@ -123,9 +123,14 @@ pub(super) fn show_report(context: &Context, report: &Report) {
     }
 }
 
-fn refusals(findings: &[Finding]) -> String {
-    let refusals = findings.iter().filter(|finding| finding.severity == Severity::Refusal);
-    refusals.map(Finding::to_string).collect::<Vec<_>>().join("; ")
+/// The first reason of a refusal, and how many more there are.
+fn refusal(findings: &[Finding]) -> Option<String> {
+    let mut refusals = findings.iter().filter(|finding| finding.severity == Severity::Refusal);
+    let first = refusals.next()?;
+    Some(match refusals.count() {
+        0 => first.to_string(),
+        more => format!("{first}; and {more} more reasons above"),
+    })
 }
 
 /// A finding for a person.

@@ -3,11 +3,11 @@
 pub(crate) mod agent;
 mod backup;
 mod check;
+mod conduct;
 mod list;
 mod power;
 mod recover;
 mod restore;
-mod conduct;
 mod show;
 mod status;
 mod verify;
