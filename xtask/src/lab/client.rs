@@ -57,14 +57,7 @@ impl Client {
             paths::source("log4j.properties")?.display()
         );
         Ok(Cmd::new("java")
-            .args([
-                "-Xmx768m",
-                "-XX:+UseParallelGC",
-                "-XX:TieredStopAtLevel=4",
-                "-Dlog4j2.level=OFF",
-                &quiet,
-                "-cp",
-            ])
+            .args(["-Xmx768m", "-XX:+UseParallelGC", "-Dlog4j2.level=OFF", &quiet, "-cp"])
             .arg(&self.classpath)
             .arg("LabClient")
             .arg(subcommand)

@@ -54,7 +54,8 @@ impl Lab {
                 );
             }
         }
-        if began_one {
+        // Also when the record is gone: a removal may have been cut short.
+        if paths::lab_dir(kind)?.exists() {
             crate::say(&format!("lab: clearing away what an earlier {} lab left", kind.name()));
             Self::remove(kind)?;
         }
