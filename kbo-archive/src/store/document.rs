@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufReader, Read, Write};
+use std::path::Path;
 
 use jiff::Timestamp;
 use kbo_core::ids::{BackupId, ClusterId, ClusterName, NodeName};
@@ -23,6 +23,10 @@ pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const MANIFEST_TEMP: &str = ".manifest.json.tmp";
 /// The checksums' file name.
 pub(super) const SUMS: &str = "SHA256SUMS";
+
+/// Manifests up to this size are parsed from memory, which is three times as fast as from a stream; a greater one (some
+/// hundred thousand files) is not worth the memory.
+const READ_WHOLE: u64 = 32 * 1024 * 1024;
 
 /// Why a name cannot be an archive's: it becomes a path, so it must not be able to lead anywhere.
 pub(super) fn archive_name_problem(name: &str) -> Option<&'static str> {
@@ -117,10 +121,15 @@ fn parse<T: DeserializeOwned>(dir: &Path) -> Result<T, StoreError> {
     }
 }
 
-fn from_file<T: DeserializeOwned>(path: &PathBuf) -> Result<Result<T, serde_json::Error>, StoreError> {
-    let file = File::open(path).map_err(io("open", path))?;
-    let parsed = serde_json::from_reader(BufReader::with_capacity(256 * 1024, file));
-    match parsed {
+fn from_file<T: DeserializeOwned>(path: &Path) -> Result<Result<T, serde_json::Error>, StoreError> {
+    let mut file = File::open(path).map_err(io("open", path))?;
+    let size = file.metadata().map_err(io("read", path))?.len();
+    if size <= READ_WHOLE {
+        let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+        file.read_to_end(&mut text).map_err(io("read", path))?;
+        return Ok(serde_json::from_slice(&text));
+    }
+    match serde_json::from_reader(BufReader::with_capacity(256 * 1024, file)) {
         Err(error) if error.is_io() => Err(io("read", path)(error.into())),
         parsed => Ok(parsed),
     }
