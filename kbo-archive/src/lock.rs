@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, Gid, Uid, fchown, fcntl_lock};
 use rustix::io::Errno;
@@ -19,9 +20,9 @@ pub(crate) const NAME: &str = ".lock";
 #[derive(Debug)]
 pub(crate) struct DirLock {
     path: PathBuf,
-    /// Whether the file was not there before; then it is removed again.
-    created: bool,
-    file: Option<File>,
+    /// Whether the file was not there before; then it is removed again, and the log dir's own time set to what it was.
+    created: Option<SystemTime>,
+    file: File,
 }
 
 impl DirLock {
@@ -43,12 +44,14 @@ impl DirLock {
             }
             Err(error) => return Err(error).at("open", &path),
         };
+        let time = owner.modified().at("look at", log_dir)?;
         let lock = Self {
             path,
-            created,
-            file: Some(file),
+            created: created.then_some(time),
+            file,
         };
-        let Some(file) = &lock.file else { return Ok(None) };
+        lock.keep_time();
+        let file = &lock.file;
         let meta = file.metadata().at("look at", &lock.path)?;
         let wanted = (owner.uid(), owner.gid());
         if created
@@ -69,15 +72,29 @@ impl DirLock {
     }
 }
 
+impl DirLock {
+    /// The log dir's modification time is part of a backup: making and removing a file in it must not show.
+    fn keep_time(&self) {
+        let (Some(time), Some(log_dir)) = (self.created, self.path.parent()) else {
+            return;
+        };
+        if let Err(error) = File::open(log_dir).and_then(|dir| dir.set_modified(time)) {
+            tracing::debug!(path = %log_dir.display(), %error, "the directory's time could not be kept");
+        }
+    }
+}
+
 impl Drop for DirLock {
     fn drop(&mut self) {
-        // Unlinked while the lock is still held: nobody can have got hold of the file and believe to own the directory.
-        if self.created
-            && let Err(error) = fs::remove_file(&self.path)
-        {
+        if self.created.is_none() {
+            return;
+        }
+        // Unlinked while the lock is still held (it ends when the file is closed, after this): nobody can have got hold of the
+        // file and believe to own the directory.
+        if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "the lock file could not be removed");
         }
-        self.file.take();
+        self.keep_time();
     }
 }
 

@@ -1,0 +1,164 @@
+//! Swaps: one rename each, told apart by what stands where, undone and repeated at will.
+
+use std::fs;
+
+use kbo_archive::{Error, clean, swap};
+use kbo_core::inventory::Dataset;
+use kbo_core::ports::node::{CleanRequest, StageRequest, SwapOutcome};
+
+use crate::support::*;
+
+/// A live broker and a staged backup of another.
+fn staged_over_live() -> (Machine, StageRequest, Vec<u8>) {
+    let from = Machine::broker();
+    put(&from.data(), "restored", b"yes");
+    take(&from.dirs);
+    let (bytes, report) = archive(&from.dirs).unwrap();
+    let to = Machine::broker();
+    let request = request(&report, Dataset::Data);
+    unpack(&request, &to.dirs, &bytes).unwrap();
+    (to, request, bytes)
+}
+
+fn is_restored(machine: &Machine) -> bool {
+    machine.data().join("restored").exists()
+}
+
+#[test]
+fn swap_and_swap_back_are_idempotent_and_restore_what_was() {
+    let (to, _, _) = staged_over_live();
+    let before = prints(&to.data());
+    assert_eq!(
+        swap::swap_back(&other_run(), &to.dirs).unwrap(),
+        SwapOutcome::AlreadySwapped
+    );
+    for _ in 0..2 {
+        assert_eq!(swap::swap(&other_run(), &to.dirs).unwrap(), SwapOutcome::Swapped);
+        assert!(is_restored(&to));
+        assert_eq!(swap::swap(&other_run(), &to.dirs).unwrap(), SwapOutcome::AlreadySwapped);
+        assert!(is_restored(&to));
+        assert_eq!(swap::swap_back(&other_run(), &to.dirs).unwrap(), SwapOutcome::Swapped);
+        assert_eq!(prints(&to.data()), before);
+        assert_eq!(
+            swap::swap_back(&other_run(), &to.dirs).unwrap(),
+            SwapOutcome::AlreadySwapped
+        );
+        assert_eq!(prints(&to.data()), before);
+    }
+}
+
+#[test]
+fn a_missing_directory_is_swapped_in_and_missing_again_after_swap_back() {
+    let (to, _, _) = staged_over_live();
+    fs::remove_dir_all(to.data()).unwrap();
+    assert_eq!(swap::swap(&other_run(), &to.dirs).unwrap(), SwapOutcome::Swapped);
+    assert!(is_restored(&to));
+    assert_eq!(swap::swap_back(&other_run(), &to.dirs).unwrap(), SwapOutcome::Swapped);
+    assert!(!to.data().exists());
+    assert_eq!(swap::swap(&other_run(), &to.dirs).unwrap(), SwapOutcome::Swapped);
+    clean::remove(&to.dirs, &CleanRequest::RunKeepingPrevious(other_run())).unwrap();
+    assert_eq!(to.beside(), ["data"]);
+}
+
+#[test]
+fn what_a_swap_replaced_is_removed_or_kept_as_asked() {
+    let (to, _, _) = staged_over_live();
+    let before = prints(&to.data());
+    swap::swap(&other_run(), &to.dirs).unwrap();
+    let report = clean::remove(&to.dirs, &CleanRequest::RunKeepingPrevious(other_run())).unwrap();
+    let previous = to.root.path().join("data.previous-20261123T030000Z");
+    assert_eq!(report.kept, [previous.display().to_string()]);
+    assert_eq!(report.removed, [other_run()]);
+    assert_eq!(prints(&previous), before);
+    assert!(is_restored(&to));
+    assert_eq!(to.beside(), ["data", "data.previous-20261123T030000Z"]);
+    // Once more: nothing is there, nothing happens.
+    let again = clean::remove(&to.dirs, &CleanRequest::RunKeepingPrevious(other_run())).unwrap();
+    assert_eq!((again.kept.len(), again.removed.len()), (0, 0));
+
+    let (to, _, _) = staged_over_live();
+    swap::swap(&other_run(), &to.dirs).unwrap();
+    clean::remove(&to.dirs, &CleanRequest::Run(other_run())).unwrap();
+    assert!(is_restored(&to));
+    assert_eq!(to.beside(), ["data"]);
+}
+
+#[test]
+fn keeping_what_was_never_replaced_keeps_nothing() {
+    let (to, _, _) = staged_over_live();
+    let report = clean::remove(&to.dirs, &CleanRequest::RunKeepingPrevious(other_run())).unwrap();
+    assert_eq!(report.kept, Vec::<String>::new());
+    assert!(!is_restored(&to));
+    assert_eq!(to.beside(), ["data"]);
+}
+
+#[test]
+fn an_incomplete_stage_is_not_swapped_and_no_directory_is_when_one_cannot() {
+    let (to, _, _) = staged_over_live();
+    fs::remove_file(staged(&to.dirs[0]).with_extension("json")).unwrap();
+    assert!(matches!(swap::swap(&other_run(), &to.dirs), Err(Error::State { .. })));
+    assert_eq!(
+        swap::swap_back(&other_run(), &to.dirs).unwrap(),
+        SwapOutcome::AlreadySwapped
+    );
+
+    let (to, _, _) = staged_over_live();
+    let dirs = [
+        to.dirs[0].clone(),
+        spec(Dataset::Config, &to.root.path().join("config")),
+    ];
+    assert!(matches!(swap::swap(&other_run(), &dirs), Err(Error::State { .. })));
+    assert!(!is_restored(&to));
+}
+
+#[test]
+fn a_stage_that_was_exchanged_for_something_else_is_not_swapped() {
+    let (to, _, _) = staged_over_live();
+    let stage = staged(&to.dirs[0]);
+    fs::rename(&stage, stage.with_extension("moved")).unwrap();
+    fs::create_dir(&stage).unwrap();
+    assert!(matches!(swap::swap(&other_run(), &to.dirs), Err(Error::State { .. })));
+    assert!(!is_restored(&to));
+}
+
+#[test]
+fn staging_after_the_swap_is_refused_as_it_would_delete_what_was_replaced() {
+    let (to, request, bytes) = staged_over_live();
+    let before = prints(&to.data());
+    swap::swap(&other_run(), &to.dirs).unwrap();
+    assert!(matches!(unpack(&request, &to.dirs, &bytes), Err(Error::State { .. })));
+    swap::swap_back(&other_run(), &to.dirs).unwrap();
+    assert_eq!(prints(&to.data()), before);
+    // Staged again, it can be swapped again.
+    unpack(&request, &to.dirs, &bytes).unwrap();
+    swap::swap(&other_run(), &to.dirs).unwrap();
+    assert!(is_restored(&to));
+}
+
+#[test]
+fn a_file_in_the_place_of_the_directory_is_left_alone() {
+    let (to, _, _) = staged_over_live();
+    fs::remove_dir_all(to.data()).unwrap();
+    fs::write(to.data(), "a file").unwrap();
+    assert!(matches!(swap::swap(&other_run(), &to.dirs), Err(Error::State { .. })));
+    assert_eq!(fs::read(to.data()).unwrap(), b"a file");
+}
+
+#[test]
+fn a_directory_behind_a_symbolic_link_is_swapped_where_it_stands() {
+    let (to, _, _) = staged_over_live();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("kafka-logs");
+    std::os::unix::fs::symlink(to.data(), &link).unwrap();
+    let dirs = [spec(Dataset::Data, &link)];
+    assert_eq!(swap::swap(&other_run(), &dirs).unwrap(), SwapOutcome::Swapped);
+    assert!(is_restored(&to));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
+fn another_number_of_directories_than_backed_up_is_refused() {
+    let (to, request, bytes) = staged_over_live();
+    let dirs = [to.dirs[0].clone(), spec(Dataset::Data, &to.root.path().join("second"))];
+    assert!(matches!(unpack(&request, &dirs, &bytes), Err(Error::State { .. })));
+}
