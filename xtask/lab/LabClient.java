@@ -165,6 +165,9 @@ public final class LabClient {
         boolean transactional = options.containsKey("transactional");
         long seed = number("seed", 1);
         long perTransaction = number("transaction-records", 500);
+        // Rounds with a pause between them let segments roll by time.
+        long perRound = Math.max(1, records / number("rounds", 1));
+        long pause = number("pause-ms", 0);
 
         Properties config = clientConfig();
         config.put("acks", text("acks", "all"));
@@ -212,6 +215,10 @@ public final class LabClient {
                         failure.compareAndSet(null, error);
                     }
                 });
+                if (pause > 0 && (i + 1) % perRound == 0) {
+                    producer.flush();
+                    Thread.sleep(pause);
+                }
                 inTransaction++;
                 if (transactional && (inTransaction == perTransaction || i == records - 1)) {
                     // Every fourth transaction is aborted, after its records are on disk.

@@ -1,5 +1,6 @@
 //! The project's tasks: the lab now; the command line is in `main.rs`.
 
+pub mod bench;
 pub mod lab;
 
 /// Progress and errors of the tasks go to stderr, so that stdout stays a command's own output.
@@ -12,4 +13,9 @@ pub fn say(line: &str) {
 #[expect(clippy::print_stdout, reason = "the output of a task")]
 pub fn print(line: &str) {
     println!("{line}");
+}
+
+/// The workspace's `target` directory.
+fn target_dir() -> anyhow::Result<std::path::PathBuf> {
+    Ok(lab::workspace()?.join("target"))
 }

@@ -18,12 +18,15 @@ enum Task {
         #[command(subcommand)]
         command: xtask::lab::Command,
     },
+    /// Measure speed and memory against what the project promises (needs root for the parts on a real cluster).
+    Bench(xtask::bench::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.task {
         Task::Lab { command } => xtask::lab::run(command),
+        Task::Bench(args) => xtask::bench::run(&args),
     };
     match result {
         Ok(code) => code,

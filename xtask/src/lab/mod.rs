@@ -27,6 +27,7 @@ use clap::{Subcommand, ValueEnum};
 pub use client::Probe;
 pub use kafka::{Node, Role};
 pub use node::Lab;
+pub(crate) use paths::workspace;
 pub use shell::Output;
 
 /// Which of the two clusters.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::Kind;
 
 /// The clone this runs in.
-pub(super) fn workspace() -> Result<PathBuf> {
+pub(crate) fn workspace() -> Result<PathBuf> {
     let start = match std::env::var_os("CARGO_MANIFEST_DIR") {
         Some(crate_dir) => PathBuf::from(crate_dir),
         None => std::env::current_dir().context("cannot find out the current directory")?,
