@@ -1,6 +1,6 @@
 #!/bin/sh
 # The first process of a lab VM. It begins in new mount, pid, uts and network namespaces and makes them look like a machine:
-# own /data, /run, /root, /home, /tmp and /var/lib/docker, own users and hosts, one sshd, one container engine.
+# own /etc, /data, /run, /root, /home, /tmp and /var/lib/docker, so own users and hosts, one sshd, one container engine.
 #   vm-init.sh kbo-lab-vm NAME DIRECTORY
 set -eu
 name=$2
@@ -9,12 +9,10 @@ dir=$3
 hostname "$name"
 # The VM's directory is kept at hand below /run, because the mounts that follow may cover the path it came from.
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/vm /run/sshd /run/lab /run/lock
+mkdir -p /run/vm /run/sshd /run/lock
 mount --bind "$dir" /run/vm
-cp -p /run/vm/etc/* /run/lab/
-for file in passwd group shadow sudoers hosts; do
-    mount --bind "/run/lab/$file" "/etc/$file"
-done
+# All of /etc, and not single files: when the machine replaces one, a mount upon it vanishes.
+mount --bind /run/vm/etc /etc
 mount --bind /run/vm/data /data
 mount --bind /run/vm/docker /var/lib/docker
 mount --bind /run/vm/root /root
@@ -25,7 +23,7 @@ umount /run/vm
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 cd /
-"$(command -v sshd)" -D -e -f /run/lab/sshd_config &
+"$(command -v sshd)" -D -e -f /etc/kbo-lab/sshd_config &
 # The cgroup driver is named because the default one needs systemd where cgroups are unified.
 dockerd --bridge=none --iptables=false --ip-masq=false --ip-forward=false --userland-proxy=false \
     --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent="/kbo-lab/$name" &

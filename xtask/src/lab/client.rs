@@ -52,12 +52,17 @@ impl Client {
     fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Cmd> {
         let mut args = args.into_iter();
         let subcommand = args.next().context("the lab's client wants a subcommand")?;
-        let quiet = format!(
+        // Kafka 4 logs by log4j2, Kafka 3 by reload4j.
+        let log4j2 = format!(
+            "-Dlog4j2.configurationFile={}",
+            paths::source("log4j2.properties")?.display()
+        );
+        let reload4j = format!(
             "-Dlog4j.configuration=file:{}",
             paths::source("log4j.properties")?.display()
         );
         Ok(Cmd::new("java")
-            .args(["-Xmx768m", "-XX:+UseParallelGC", "-Dlog4j2.level=OFF", &quiet, "-cp"])
+            .args(["-Xmx768m", "-XX:+UseParallelGC", &log4j2, &reload4j, "-cp"])
             .arg(&self.classpath)
             .arg("LabClient")
             .arg(subcommand)

@@ -125,15 +125,18 @@ fn keygen(file: &Path, comment: &str) -> Result<()> {
 fn furnish(node: &Node, lab: &Path, nodes: &[Node]) -> Result<String> {
     let dir = vm_dir(&node.name)?;
     vm::make_dirs(&dir)?;
-    let etc = dir.join("etc");
-    keygen(&etc.join("ssh_host_ed25519_key"), &node.name)?;
-    fs::copy(lab.join("id_ed25519.pub"), etc.join("authorized_keys"))?;
+    let etc = own_etc(&dir)?;
+    let ssh = etc.join("kbo-lab");
+    fs::create_dir(&ssh)?;
+    keygen(&ssh.join("ssh_host_ed25519_key"), &node.name)?;
+    fs::copy(lab.join("id_ed25519.pub"), ssh.join("authorized_keys"))?;
+    fs::write(ssh.join("sshd_config"), sshd_config(node))?;
     let mut hosts = String::from("127.0.0.1 localhost\n");
     for other in nodes {
         hosts.push_str(&format!("{} {}\n", other.ip, other.name));
     }
-    fs::write(etc.join("hosts"), hosts)?;
-    fs::write(etc.join("sshd_config"), sshd_config(node))?;
+    replace(&etc.join("hosts"), &hosts, 0o644)?;
+    replace(&etc.join("hostname"), &format!("{}\n", node.name), 0o644)?;
     users(&etc)?;
     let home = dir.join("home").join(PLAIN_USER);
     fs::create_dir_all(&home)?;
@@ -148,16 +151,39 @@ fn furnish(node: &Node, lab: &Path, nodes: &[Node]) -> Result<String> {
     }
     std::os::unix::fs::chown(&data, Some(1000), Some(1000))?;
 
-    let public = fs::read_to_string(etc.join("ssh_host_ed25519_key.pub")).context("cannot read a host key")?;
+    let public = fs::read_to_string(ssh.join("ssh_host_ed25519_key.pub")).context("cannot read a host key")?;
     let key = public.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
     Ok(format!("{} {key}\n", node.ip))
+}
+
+/// A copy of the machine's /etc, without what belongs to its own sshd and engine.
+fn own_etc(dir: &Path) -> Result<PathBuf> {
+    let etc = dir.join("etc");
+    Cmd::new("cp").args(["--archive", "/etc"]).arg(&etc).run()?;
+    for foreign in ["ssh", "docker"] {
+        let path = etc.join(foreign);
+        if path.exists() {
+            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(etc)
+}
+
+/// A new file under that name, whatever is there: a link must not lead the text out of the VM's directory.
+fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
+    if path.symlink_metadata().is_ok() {
+        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    Ok(())
 }
 
 fn sshd_config(node: &Node) -> String {
     format!(
         "ListenAddress {}:22\n\
-         HostKey /run/lab/ssh_host_ed25519_key\n\
-         AuthorizedKeysFile /run/lab/authorized_keys\n\
+         HostKey /etc/kbo-lab/ssh_host_ed25519_key\n\
+         AuthorizedKeysFile /etc/kbo-lab/authorized_keys\n\
          PidFile /run/sshd.pid\n\
          PasswordAuthentication no\n\
          KbdInteractiveAuthentication no\n\
@@ -171,7 +197,7 @@ fn sshd_config(node: &Node) -> String {
     )
 }
 
-/// The machine's users with one more, for the VMs alone: their /etc/passwd is covered by this one.
+/// The machine's users with one more, for the VMs alone.
 fn users(etc: &Path) -> Result<()> {
     let others = |file: &str| -> Result<String> {
         let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
@@ -198,9 +224,7 @@ fn users(etc: &Path) -> Result<()> {
         ("shadow", shadow, 0o600),
         ("sudoers", sudoers, 0o440),
     ] {
-        let path = etc.join(name);
-        fs::write(&path, text)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        replace(&etc.join(name), &text, mode)?;
     }
     Ok(())
 }

@@ -20,8 +20,7 @@ const MARK: &str = "kbo-lab-vm";
 /// Where the VMs' own directories are mounted.
 const MOUNT_POINTS: [&str; 2] = ["/data", "/var/lib/docker"];
 /// The directories of a VM, with their modes.
-const DIRS: [(&str, u32); 7] = [
-    ("etc", 0o755),
+const DIRS: [(&str, u32); 6] = [
     ("data", 0o755),
     ("docker", 0o711),
     ("root", 0o700),
@@ -73,7 +72,7 @@ pub(super) fn missing_mount_points() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Make the directories of a VM. `etc` fills in its files.
+/// Make the directories of a VM, all but its /etc.
 pub(super) fn make_dirs(dir: &Path) -> Result<()> {
     for (name, mode) in DIRS {
         let path = dir.join(name);
