@@ -45,6 +45,18 @@ pub enum Entry {
         /// The error.
         error: String,
     },
+    /// A restored cluster serves, and no node will take it back alone: from here on the run is not undone, only swept after.
+    Kept {
+        /// When.
+        at: Timestamp,
+    },
+    /// Another process takes the run over to undo it. Nodes may have moved by themselves since the last entry.
+    TakenOver {
+        /// When.
+        at: Timestamp,
+        /// Whether no node holds anything of the run any more: what was swapped was swapped back by the nodes.
+        nothing_left: bool,
+    },
     /// The undo begins; what follows are its steps.
     UndoStarted {
         /// When.

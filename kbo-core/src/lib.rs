@@ -14,4 +14,6 @@ pub mod ports;
 pub mod preflight;
 pub mod report;
 pub mod secret;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod undo;

@@ -379,7 +379,10 @@ impl Plan {
         let is_chosen = |node: &Node| chosen.is_empty() || chosen.contains(&node.name);
         let starting = match operation {
             Operation::Start => starts(cluster, |node| is_chosen(node) && !was_up(prior, node)),
-            Operation::Restart => starts(cluster, is_chosen),
+            // What was down stays down unless it was chosen by name.
+            Operation::Restart => starts(cluster, |node| {
+                is_chosen(node) && (was_up(prior, node) || !chosen.is_empty())
+            }),
             _ => vec![],
         };
         let steps_of = |phase: Phase| match phase {
@@ -405,6 +408,19 @@ impl Plan {
     /// The steps of a phase.
     pub fn phase(&self, phase: Phase) -> Option<&PlannedPhase> {
         self.phases.iter().find(|planned| planned.phase == phase)
+    }
+
+    /// Whether the data that a restore replaces are kept beside the live ones.
+    pub fn keeps_previous(&self) -> bool {
+        self.steps().any(|step| {
+            matches!(
+                step,
+                Step::Clean {
+                    keep_previous: true,
+                    ..
+                }
+            )
+        })
     }
 
     /// Whether the cluster is stopped on the way.

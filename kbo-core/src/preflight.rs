@@ -241,7 +241,18 @@ impl Judge<'_> {
         }
     }
 
+    /// Whether the run reads or replaces a directory, rather than only reading its identity.
+    fn concerns(&self, dir: &DirFacts) -> bool {
+        match self.input.purpose {
+            Purpose::Backup { datasets, .. } | Purpose::Restore { datasets, .. } => datasets.contains(&dir.dataset),
+            Purpose::Power | Purpose::Look => true,
+        }
+    }
+
     fn dir(&mut self, node: &Node, dir: &DirFacts) {
+        if !self.concerns(dir) {
+            return;
+        }
         if let Some(error) = &dir.error {
             self.refuse(Some(node), format!("{}: {error}", dir.path), None);
         }
@@ -411,6 +422,17 @@ impl Judge<'_> {
                 Some("a cluster that is stopped in this state may not come up again; mend the quorum first".to_owned()),
             );
         }
+        let stops = matches!(
+            self.input.purpose,
+            Purpose::Backup { cold: true, .. } | Purpose::Restore { .. }
+        );
+        if stops && self.brokers_without_majority() {
+            self.refuse(
+                None,
+                "brokers run, but too few controllers to start them again".to_owned(),
+                Some("start the controllers first, or stop the brokers too".to_owned()),
+            );
+        }
         let Some(partitions) = self.input.partitions else {
             return;
         };
@@ -429,6 +451,23 @@ impl Judge<'_> {
         }
     }
 
+    fn brokers_without_majority(&self) -> bool {
+        let is_up = |node: &&Node| match self.input.facts.get(&node.name) {
+            Some(Ok(facts)) => {
+                matches!(&facts.container, Ok(Some(container)) if container.state.is_up())
+            }
+            _ => false,
+        };
+        let nodes = self.input.cluster.start_order();
+        let controllers = nodes.iter().filter(|node| node.role.is_controller());
+        let up = controllers.clone().filter(is_up).count();
+        let serves = nodes
+            .iter()
+            .filter(|node| node.role.is_broker())
+            .any(|node| is_up(&node));
+        serves && up * 2 <= controllers.count()
+    }
+
     /// Need and have of every filesystem on a node: what a snapshot copies, or what is staged.
     fn node_space(&mut self) {
         for node in self.input.cluster.start_order() {
@@ -436,7 +475,7 @@ impl Judge<'_> {
                 continue;
             };
             let mut need: BTreeMap<u64, (u64, &DirFacts)> = BTreeMap::new();
-            for dir in &facts.dirs {
+            for dir in facts.dirs.iter().filter(|dir| self.concerns(dir)) {
                 let bytes = match self.input.purpose {
                     Purpose::Backup { .. } if matches!(dir.link, LinkProbe::Fails(_)) => dir.bytes,
                     Purpose::Backup { .. } => dir.copied_bytes,
@@ -475,6 +514,7 @@ impl Judge<'_> {
             .values()
             .flatten()
             .flat_map(|facts| &facts.dirs)
+            .filter(|dir| self.concerns(dir))
             .map(|dir| dir.bytes)
             .sum();
         #[expect(

@@ -25,6 +25,7 @@ struct Told<'a> {
     backup_begun: bool,
     committed: bool,
     operational: bool,
+    taken_over: bool,
 }
 
 impl<'a> Told<'a> {
@@ -39,6 +40,13 @@ impl<'a> Told<'a> {
                 }
                 Entry::Intent { step, .. } => told.intend(step, undoing),
                 Entry::Done { step, outcome, .. } => told.done(step, *outcome, undoing),
+                Entry::Kept { .. } => told.operational = true,
+                Entry::TakenOver { nothing_left, .. } => {
+                    told.taken_over = true;
+                    if *nothing_left {
+                        told.swapped.clear();
+                    }
+                }
                 Entry::UndoStarted { .. } => undoing = true,
                 Entry::Failed { .. } | Entry::End { .. } => {}
             }
@@ -74,7 +82,6 @@ impl<'a> Told<'a> {
                 self.stopped.remove(node);
             }
             (Step::SwapBack { node, .. }, _) => self.swapped.retain(|(swapped, _)| swapped != node),
-            (Step::AwaitIsr, _) if !undoing => self.operational = true,
             (Step::Commit, _) => self.committed = true,
             _ => {}
         }
@@ -96,7 +103,11 @@ pub fn undo_steps(entries: &[Entry], cluster: &Cluster) -> Vec<Step> {
     // A restore whose cluster came up on the restored data is done but for the sweeping: it is not taken back.
     let take_back = plan.operation == Operation::Restore && !told.operational && !told.swapped.is_empty();
     if take_back {
-        let started = cluster.stop_order().filter(|node| told.started.contains(&node.name));
+        // After a takeover any node may be up: its lease may have run off. No controller may stop before every broker has.
+        let started = cluster.stop_order().filter(|node| {
+            let may_be_up = told.taken_over && prior.get(&node.name).is_some_and(|state| state.is_up());
+            told.started.contains(&node.name) || may_be_up
+        });
         steps.extend(started.map(|node| Step::Stop {
             node: node.name.clone(),
         }));
@@ -116,9 +127,11 @@ pub fn undo_steps(entries: &[Entry], cluster: &Cluster) -> Vec<Step> {
         .start_order()
         .iter()
         .filter(|node| told.worked_on.contains(&node.name));
+    // Replaced data that the operator wanted to keep are kept, unless they are in their old place again.
+    let keep_previous = told.operational && plan.keeps_previous();
     steps.extend(worked_on.map(|node| Step::Clean {
         node: node.name.clone(),
-        keep_previous: false,
+        keep_previous,
     }));
     if told.backup_begun && !told.committed {
         steps.push(Step::Abandon);

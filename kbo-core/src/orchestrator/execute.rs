@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 use super::{Orchestrator, Prepared};
 use crate::cancel::Urgency;
-use crate::ids::NodeName;
+use crate::ids::{NodeName, RunId};
 use crate::inventory::Node;
 use crate::journal::Entry;
 use crate::machine::{Event, Operation, Phase, next};
@@ -22,6 +23,7 @@ use crate::ports::journal::Journal;
 use crate::ports::monitor::MonitorEvent;
 use crate::ports::node::{CleanRequest, CleanStopProof, NodeError, NodeErrorKind, NodeTransport, SnapshotReport};
 use crate::ports::store::{BackupWriter, StoreError};
+use crate::ports::stream::StreamError;
 use crate::preflight::refuses;
 use crate::report::{Failure, NodeReport, Outcome, PhaseTime, Report, chain};
 use crate::undo::undo_steps;
@@ -35,13 +37,15 @@ pub(super) enum StepError {
     Store(#[from] StoreError),
     #[error("{0}")]
     Said(String),
+    #[error("{0}")]
+    Interrupted(String),
 }
 
 impl StepError {
     fn hint(&self) -> Option<String> {
         match self {
             StepError::Node(error) => error.hint.clone(),
-            StepError::Store(StoreError::NoSpace { .. }) => {
+            StepError::Store(error) if is_full(error) => {
                 Some("make room in the store (storage.cold), or lower the retention".to_owned())
             }
             _ => None,
@@ -49,7 +53,21 @@ impl StepError {
     }
 
     fn is_interruption(&self) -> bool {
-        matches!(self, StepError::Node(error) if error.kind == NodeErrorKind::Interrupted)
+        match self {
+            StepError::Node(error) => error.kind == NodeErrorKind::Interrupted,
+            StepError::Interrupted(_) => true,
+            _ => false,
+        }
+    }
+}
+
+fn is_full(error: &StoreError) -> bool {
+    match error {
+        StoreError::NoSpace { .. } => true,
+        StoreError::Io { source, .. } | StoreError::Stream(StreamError::Io { source, .. }) => {
+            source.kind() == std::io::ErrorKind::StorageFull
+        }
+        _ => false,
     }
 }
 
@@ -68,6 +86,7 @@ pub(super) struct Harvest {
     phases: Vec<PhaseTime>,
     first_stop: Option<(Timestamp, Duration)>,
     interrupted: bool,
+    pub(super) committed: bool,
 }
 
 /// A run in progress.
@@ -78,6 +97,9 @@ pub(super) struct Run<'a> {
     harvest: Mutex<Harvest>,
     /// Raised by the first failure among steps side by side, so that the others' streams end early.
     failed: Arc<AtomicBool>,
+    undoing: AtomicBool,
+    /// Whether the journal has failed during the undo, and has been told of.
+    unwritten: AtomicBool,
     /// The backup being written, from its first archive on.
     writer: OnceCell<Arc<dyn BackupWriter>>,
 }
@@ -138,6 +160,8 @@ impl<'a> Run<'a> {
             journal,
             harvest,
             failed: Arc::new(AtomicBool::new(false)),
+            undoing: AtomicBool::new(false),
+            unwritten: AtomicBool::new(false),
             writer: OnceCell::new(),
         }
     }
@@ -157,13 +181,15 @@ impl<'a> Run<'a> {
             prior: self.prepared.prior.clone(),
         };
         let mut event = match self.journal(begin).await {
-            Ok(()) => Event::PhaseDone,
+            Ok(()) => {
+                self.sweep_orphans().await;
+                Event::PhaseDone
+            }
             Err(error) => {
                 self.fail("begin the journal", None, &error.into());
                 Event::StepFailed
             }
         };
-        self.sweep_orphans().await;
         loop {
             phase = self.advance(operation, phase, event);
             event = match phase {
@@ -213,11 +239,14 @@ impl<'a> Run<'a> {
         let Some(planned) = self.prepared.plan.phase(phase) else {
             return Event::PhaseDone;
         };
-        let result = if planned.is_parallel() {
+        let mut result = if planned.is_parallel() {
             self.side_by_side(planned).await
         } else {
             self.one_by_one(planned).await
         };
+        if result.is_ok() && phase == Phase::Settling && self.is_restore() {
+            result = self.keep().await;
+        }
         match result {
             Ok(()) => Event::PhaseDone,
             Err(interrupted) if interrupted => Event::Interrupted,
@@ -249,6 +278,10 @@ impl<'a> Run<'a> {
                 if self.failed.load(Ordering::Relaxed) {
                     return Ok(());
                 }
+                if planned.phase == Phase::Cleaning {
+                    self.sweep_step(step).await;
+                    continue;
+                }
                 let result = self.step(step).await;
                 if result.is_err() {
                     self.failed.store(true, Ordering::Relaxed);
@@ -260,34 +293,90 @@ impl<'a> Run<'a> {
         let limit = self.o.settings.parallel_nodes.max(1);
         let results: Vec<Result<(), bool>> = stream::iter(sequences).buffer_unordered(limit).collect().await;
         // A failure weighs more than the interruption that it caused elsewhere.
-        let failed = results.iter().any(|result| *result == Err(false));
-        if failed {
+        if results.contains(&Err(false)) {
             Err(false)
         } else {
             results.into_iter().collect()
         }
     }
 
-    /// A committed backup and a restored cluster are not given up for an interruption that comes while sweeping.
+    /// A committed backup is not given up for an interruption, nor is a restored cluster that serves clients again: what they
+    /// have written since would be lost.
     fn unless_interrupted(&self, phase: Phase) -> Result<(), bool> {
-        if self.o.cancel.is_asked() && phase != Phase::Cleaning {
+        let is_past_return = match phase {
+            Phase::Cleaning => true,
+            Phase::Committing => self.harvest().committed,
+            Phase::Settling => self.is_restore(),
+            _ => false,
+        };
+        if self.o.cancel.is_asked() && !is_past_return {
             self.harvest().interrupted = true;
             return Err(true);
         }
         Ok(())
     }
 
+    fn is_restore(&self) -> bool {
+        self.prepared.plan.operation == Operation::Restore
+    }
+
+    pub(super) fn id(&self) -> &RunId {
+        &self.prepared.plan.run
+    }
+
+    pub(super) fn is_undoing(&self) -> bool {
+        self.undoing.load(Ordering::Relaxed)
+    }
+
+    /// The restored cluster serves: no node may take its part back alone any more, and the journal says so before anything of
+    /// the old data is removed. The leases come first: a node that keeps one would become the odd one out.
+    async fn keep(&self) -> Result<(), bool> {
+        let forgone = join_all(self.o.nodes.iter().map(|(name, transport)| async move {
+            let result = match transport.forgo().await {
+                Ok(()) => Ok(()),
+                Err(_) => transport.forgo().await,
+            };
+            (name, result)
+        }));
+        let mut whole = true;
+        for (name, result) in forgone.await {
+            if let Err(error) = result {
+                self.fail("give the leases back", Some(name), &error.into());
+                whole = false;
+            }
+        }
+        if !whole {
+            return Err(false);
+        }
+        let kept = self.journal(Entry::Kept { at: self.o.clock.now() }).await;
+        kept.map_err(|error| {
+            self.fail("keep the restored data", None, &error.into());
+            false
+        })
+    }
+
+    /// A step of the sweeping at the end: tried twice, and what is left then is a warning, for the next run sweeps it.
+    async fn sweep_step(&self, step: &Step) {
+        let mark = self.harvest().failures.len();
+        if self.step(step).await.is_ok() || self.step(step).await.is_ok() {
+            self.harvest().failures.truncate(mark);
+            return;
+        }
+        let failures = self.harvest().failures.split_off(mark);
+        if let Some(failure) = failures.last() {
+            self.warn(failure.to_string());
+        }
+    }
+
     /// One step: intent, deed, outcome.
     async fn step(&self, step: &Step) -> Result<(), bool> {
         let text = step.to_string();
         let from = self.o.clock.monotonic();
-        if let Err(error) = self
-            .journal(Entry::Intent {
-                at: self.o.clock.now(),
-                step: step.clone(),
-            })
-            .await
-        {
+        let intent = Entry::Intent {
+            at: self.o.clock.now(),
+            step: step.clone(),
+        };
+        if let Err(error) = self.journal(intent).await {
             self.fail(&text, step.node(), &error.into());
             return Err(false);
         }
@@ -314,10 +403,18 @@ impl<'a> Run<'a> {
                         outcome,
                     })
                     .await;
-                done.map_err(|error| {
-                    self.fail(&text, step.node(), &error.into());
-                    false
-                })
+                match done {
+                    // What is committed is committed, whether the journal can take it or not.
+                    Err(error) if matches!(step, Step::Commit) => {
+                        self.warn(format!("the journal cannot be written: {}", chain(&error)));
+                        Ok(())
+                    }
+                    Err(error) => {
+                        self.fail(&text, step.node(), &error.into());
+                        Err(false)
+                    }
+                    Ok(()) => Ok(()),
+                }
             }
             Err(error) => {
                 // The failure itself matters more than a journal that cannot take it.
@@ -332,7 +429,7 @@ impl<'a> Run<'a> {
                 let interrupted = error.is_interruption() && self.o.cancel.is_asked();
                 if interrupted {
                     self.harvest().interrupted = true;
-                } else if !error.is_interruption() {
+                } else if !(error.is_interruption() && self.failed.load(Ordering::Relaxed)) {
                     self.fail(&text, step.node(), &error);
                 }
                 Err(interrupted)
@@ -341,8 +438,23 @@ impl<'a> Run<'a> {
     }
 
     async fn journal(&self, entry: Entry) -> Result<(), StoreError> {
-        self.harvest().entries.push(entry.clone());
-        self.journal.append(&entry).await
+        // An intent counts even where it could not be written; that the run is past its point of return only where it could.
+        if !matches!(entry, Entry::Kept { .. }) {
+            self.harvest().entries.push(entry.clone());
+        }
+        if let Err(error) = self.journal.append(&entry).await {
+            // The cluster comes first: an undo goes on without a journal.
+            if !self.is_undoing() {
+                return Err(error);
+            }
+            if !self.unwritten.swap(true, Ordering::Relaxed) {
+                self.warn(format!("the journal cannot be written: {}", chain(&error)));
+            }
+        }
+        if matches!(entry, Entry::Kept { .. }) {
+            self.harvest().entries.push(entry);
+        }
+        Ok(())
     }
 
     fn fail(&self, step: &str, node: Option<&NodeName>, error: &StepError) {
@@ -360,12 +472,24 @@ impl<'a> Run<'a> {
         self.harvest().warnings.push(text);
     }
 
+    /// Notes that this process undoes a dead one's run.
+    pub(super) async fn take_over(&self, nothing_left: bool) {
+        self.undoing.store(true, Ordering::Relaxed);
+        let entry = Entry::TakenOver {
+            at: self.o.clock.now(),
+            nothing_left,
+        };
+        if let Err(error) = self.journal(entry).await {
+            tracing::warn!("the journal cannot be written: {}", chain(&error));
+        }
+    }
+
     /// Undoes the run as its journal tells it.
     pub(super) async fn undo(&self) -> Event {
+        self.undoing.store(true, Ordering::Relaxed);
         let steps = undo_steps(&self.harvest().entries, &self.o.cluster);
         if let Err(error) = self.journal(Entry::UndoStarted { at: self.o.clock.now() }).await {
-            // The cluster comes first: an undo goes on without a journal.
-            self.warn(format!("the journal cannot be written: {}", chain(&error)));
+            tracing::warn!("the journal cannot be written: {}", chain(&error));
         }
         let mut whole = true;
         let mut no_quorum = false;
@@ -433,7 +557,20 @@ impl<'a> Run<'a> {
         {
             return;
         }
-        let keep = vec![self.prepared.plan.run.clone()];
+        // A run that has not ended may have its cluster's only good data in its work folders.
+        let keep: Vec<RunId> = match self.o.store.open_journals(&self.o.name).await {
+            Ok(open) => {
+                let open = open.iter().map(|journal| journal.run().clone());
+                open.chain([self.prepared.plan.run.clone()]).collect()
+            }
+            Err(error) => {
+                self.warn(format!(
+                    "nothing is swept, for the journals cannot be read: {}",
+                    chain(&error)
+                ));
+                return;
+            }
+        };
         for (name, facts) in &self.prepared.facts {
             let orphaned = facts
                 .as_ref()
@@ -506,11 +643,10 @@ impl<'a> Run<'a> {
                     tracing::warn!("{name}: {error}");
                 }
             }
-            let closed = match self.journal(end).await {
-                Ok(()) => self.journal.close().await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = closed {
+            if let Err(error) = self.journal(end).await {
+                tracing::warn!("the journal cannot be written: {}", chain(&error));
+            }
+            if let Err(error) = self.journal.close().await {
                 self.warn(format!("the journal cannot be closed: {}", chain(&error)));
             }
         }
@@ -553,6 +689,8 @@ fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Report {
         Phase::Done => Outcome::Done,
         Phase::RolledBack if harvest.interrupted && harvest.failures.is_empty() => Outcome::Interrupted,
         Phase::RolledBack => Outcome::Failed,
+        // Not even begun, for the journal cannot be written.
+        Phase::Refused if !harvest.failures.is_empty() => Outcome::Failed,
         Phase::Refused => Outcome::Refused,
         _ => Outcome::NeedsPerson,
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{BackupRequest, Facts, Orchestrator, Prepared, RestoreRequest};
 use crate::ids::{BackupId, NodeName, RunId};
-use crate::inventory::Dataset;
+use crate::inventory::{Dataset, Node};
 use crate::machine::{Operation, Phase};
 use crate::manifest::{BackupKind, Manifest};
 use crate::plan::Plan;
@@ -177,13 +177,16 @@ impl Orchestrator {
                 });
             }
         }
-        if operation == Operation::Start {
-            let up_then = controllers()
-                .filter(|node| is_up(&node.name) || is_chosen(&node.name))
-                .count();
-            let starts_broker = nodes
-                .iter()
-                .any(|node| node.role.is_broker() && is_chosen(&node.name) && !is_up(&node.name));
+        if matches!(operation, Operation::Start | Operation::Restart) {
+            // A restart of everything starts only what was up.
+            let starts = |node: &Node| {
+                is_chosen(&node.name) && (operation == Operation::Start || is_up(&node.name) || !chosen.is_empty())
+            };
+            let up_then = controllers().filter(|node| is_up(&node.name) || starts(node)).count();
+            let starts_broker = nodes.iter().any(|node| {
+                let begins = operation == Operation::Restart || !is_up(&node.name);
+                node.role.is_broker() && starts(node) && begins
+            });
             if starts_broker && up_then * 2 <= controllers().count() {
                 findings.push(Finding {
                     severity: Severity::Refusal,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::Orchestrator;
+use super::execute::StepError;
 use crate::cancel::Urgency;
 use crate::ids::NodeName;
 use crate::inventory::Node;
@@ -48,20 +49,42 @@ impl Orchestrator {
     }
 
     /// Waits until the quorum of the controllers that are up is operational.
-    pub(super) async fn await_quorum(&self, up: &[&Node]) -> Result<(), String> {
+    ///
+    /// An undo waits whatever the hurry, for no broker may start before; and in the end it is content with a majority.
+    pub(super) async fn await_quorum(&self, up: &[&Node], undoing: bool) -> Result<(), StepError> {
         let controllers: Vec<&Node> = up.iter().copied().filter(|node| node.role.is_controller()).collect();
         let mut wait = Wait::new(self, "the controllers to be operational");
+        wait.may_hurry = !undoing;
         loop {
             match self.quorum_now(&controllers).await {
                 Ok(()) => return Ok(()),
-                Err(why) => wait.pause(&why).await?,
+                Err(why) => match wait.pause(&why).await {
+                    Ok(()) => {}
+                    Err(_) if undoing && self.majority_now(&controllers).await => return Ok(()),
+                    Err(error) => return Err(error),
+                },
             }
         }
     }
 
+    /// Whether some controller leads a quorum, however many voters are missing.
+    async fn majority_now(&self, controllers: &[&Node]) -> bool {
+        for node in controllers {
+            let Ok(transport) = self.transport(&node.name) else {
+                continue;
+            };
+            if let Ok(KafkaAnswer::Quorum(quorum)) = transport.kafka(KafkaQuestion::Quorum).await
+                && shortfall(&quorum, quorum.voters.len() / 2 + 1).is_none()
+            {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Waits until a broker serves requests.
-    pub(super) async fn await_broker(&self, name: &NodeName) -> Result<(), String> {
-        let transport = self.transport(name).map_err(|error| error.to_string())?;
+    pub(super) async fn await_broker(&self, name: &NodeName) -> Result<(), StepError> {
+        let transport = self.transport(name)?;
         let mut wait = Wait::new(self, &format!("{name} to be ready"));
         let mut down_since = None;
         loop {
@@ -71,12 +94,12 @@ impl Orchestrator {
                 Ok(other) => format!("unexpected answer {other:?}"),
                 Err(error) if error.kind == NodeErrorKind::Unreachable => error.to_string(),
                 // A question that cannot be asked (a listener that needs a login, say) is not answered by waiting.
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(error.into()),
             };
             if let Ok(ContainerState::Stopped) = transport.state().await {
                 let since = *down_since.get_or_insert_with(|| self.clock.monotonic());
                 if self.clock.monotonic().saturating_sub(since) > DOWN_FOR_GOOD {
-                    return Err("its container has exited; see: docker logs".to_owned());
+                    return Err(StepError::Said("its container has exited; see: docker logs".to_owned()));
                 }
             } else {
                 down_since = None;
@@ -175,6 +198,7 @@ struct Wait<'a> {
     what: String,
     from: Duration,
     said: Duration,
+    may_hurry: bool,
 }
 
 impl<'a> Wait<'a> {
@@ -185,19 +209,22 @@ impl<'a> Wait<'a> {
             what: what.to_owned(),
             from: now,
             said: now,
+            may_hurry: true,
         }
     }
 
     /// Sleeps a little, or gives up with the last reason.
-    async fn pause(&mut self, why: &str) -> Result<(), String> {
+    async fn pause(&mut self, why: &str) -> Result<(), StepError> {
         let now = self.orchestrator.clock.monotonic();
         let waited = now.saturating_sub(self.from);
         let limit = self.orchestrator.settings.ready_timeout;
         if waited >= limit {
-            return Err(format!("waited {} s for {}: {why}", limit.as_secs(), self.what));
+            let text = format!("waited {} s for {}: {why}", limit.as_secs(), self.what);
+            return Err(StepError::Said(text));
         }
-        if self.orchestrator.cancel.urgency() >= Urgency::Hurry {
-            return Err(format!("interrupted while waiting for {}: {why}", self.what));
+        if self.may_hurry && self.orchestrator.cancel.urgency() >= Urgency::Hurry {
+            let text = format!("interrupted while waiting for {}: {why}", self.what);
+            return Err(StepError::Interrupted(text));
         }
         if now.saturating_sub(self.said) >= SAY_EVERY {
             self.said = now;

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use super::execute::Run;
 use super::{Orchestrator, Prepared};
 use crate::ids::RunId;
+use crate::inventory::Dataset;
 use crate::journal::Entry;
 use crate::machine::{Event, Phase};
-use crate::plan::Prior;
+use crate::plan::{Prior, Step};
 use crate::ports::monitor::MonitorEvent;
-use crate::ports::node::{CleanRequest, NodeError};
+use crate::ports::node::{CleanRequest, FactsRequest, NodeError};
 use crate::ports::store::StoreError;
 use crate::report::Report;
 
@@ -32,6 +33,8 @@ impl Orchestrator {
     /// The journals cannot be read.
     pub async fn recover(&self) -> Result<Recovered, StoreError> {
         let mut runs = vec![];
+        // What a run that cannot be undone yet has put aside may be its cluster's only good data.
+        let mut stuck = vec![];
         for journal in self.store.open_journals(&self.name).await? {
             let entries = journal.entries().await?;
             let begin = entries.iter().find_map(|entry| match entry {
@@ -52,16 +55,50 @@ impl Orchestrator {
                 partitions: None,
                 source: None,
             };
+            let swapped = entries.iter().any(|entry| {
+                matches!(
+                    entry,
+                    Entry::Intent {
+                        step: Step::Swap { .. },
+                        ..
+                    }
+                )
+            });
+            let nothing_left = swapped && self.holds_nothing_of(&prepared.plan.run).await;
             let run = Run::new(self, prepared, journal, entries);
+            run.take_over(nothing_left).await;
             let end = match run.undo().await {
                 Event::UndoDone => Phase::RolledBack,
                 _ => Phase::Stuck,
             };
+            if end == Phase::Stuck {
+                stuck.push(run.id().clone());
+            }
             runs.push(run.finish(end).await);
         }
-        let (swept, unswept) = self.sweep(&[]).await;
+        let (swept, unswept) = self.sweep(&stuck).await;
         self.store.sweep().await?;
         Ok(Recovered { runs, swept, unswept })
+    }
+
+    /// Whether every node answers and none has a work folder of the run: then the nodes have undone it alone, and a cluster that
+    /// runs need not be stopped once more.
+    async fn holds_nothing_of(&self, run: &RunId) -> bool {
+        let facts = self
+            .on_all(|_, transport| async move {
+                let request = FactsRequest {
+                    datasets: vec![Dataset::Config, Dataset::Data],
+                };
+                transport.facts(&request).await
+            })
+            .await;
+        facts.iter().all(|(_, facts)| match facts {
+            Ok(facts) => facts
+                .dirs
+                .iter()
+                .all(|dir| dir.error.is_none() && !dir.orphans.contains(run)),
+            Err(_) => false,
+        })
     }
 
     /// Whether a dead run left a journal behind.

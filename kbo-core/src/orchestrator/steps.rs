@@ -17,10 +17,10 @@ use crate::ports::node::{
     ArchiveRequest, CleanRequest, Lease, NodeError, NodeErrorKind, SnapshotRequest, StageRequest, StopRequest,
     SwapRequest,
 };
-use crate::ports::store::ArchiveWriter;
+use crate::ports::store::{ArchiveWriter, StoreError};
 use crate::ports::stream::{ByteSink, ByteSource, StreamError};
 use crate::preflight::{human, some_of};
-use crate::report::{Outcome, Report};
+use crate::report::{Outcome, Report, chain};
 
 impl Run<'_> {
     /// Takes one step.
@@ -36,8 +36,8 @@ impl Run<'_> {
                 Ok(StepOutcome::Stop(self.o.transport(node)?.stop(&request).await?))
             }
             Step::Start { node } => Ok(StepOutcome::Start(self.o.transport(node)?.start().await?)),
-            Step::AwaitQuorum => self.o.await_quorum(&self.up()).await.map(done).map_err(StepError::Said),
-            Step::AwaitBroker { node } => self.o.await_broker(node).await.map(done).map_err(StepError::Said),
+            Step::AwaitQuorum => self.o.await_quorum(&self.up(), self.is_undoing()).await.map(done),
+            Step::AwaitBroker { node } => self.o.await_broker(node).await.map(done),
             Step::AwaitIsr => self.await_isr().await,
             Step::ProveClean { node } => self.prove_clean(node).await,
             Step::Snapshot { node, datasets } => {
@@ -172,6 +172,7 @@ impl Run<'_> {
         let mut sink = GatedSink {
             file,
             gate: self.gate(),
+            error: None,
         };
         let settings = &self.o.settings;
         let request = ArchiveRequest {
@@ -180,7 +181,8 @@ impl Run<'_> {
             level: settings.level,
             threads: settings.threads,
         };
-        let report = self.o.transport(node)?.archive(&request, &mut sink).await?;
+        let sent = self.o.transport(node)?.archive(&request, &mut sink).await;
+        let report = blame(sent, sink.error)?;
         let stored = sink.file.finish().await?;
         if (stored.size, stored.sha256) != (report.size, report.sha256) {
             let message = format!(
@@ -214,6 +216,7 @@ impl Run<'_> {
         let writer = self.writer().await?;
         let manifest = self.manifest()?;
         writer.commit(&manifest).await?;
+        self.harvest().committed = true;
         self.harvest().archives = manifest
             .archives
             .into_iter()
@@ -321,8 +324,10 @@ impl Run<'_> {
         let mut source = GatedSource {
             file,
             gate: self.gate(),
+            error: None,
         };
-        self.o.transport(node)?.stage(&request, &mut source).await?;
+        let staged = self.o.transport(node)?.stage(&request, &mut source).await;
+        blame(staged, source.error)?;
         Ok(StepOutcome::Done)
     }
 }
@@ -331,10 +336,27 @@ fn done((): ()) -> StepOutcome {
     StepOutcome::Done
 }
 
+/// Where the store broke a stream, its error tells more than what the node makes of it.
+fn blame<T>(result: Result<T, NodeError>, error: Option<StreamError>) -> Result<T, StepError> {
+    match (result, error) {
+        (Ok(value), _) => Ok(value),
+        (Err(_), Some(error)) => Err(StoreError::Stream(error).into()),
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+/// Keeps an error of the store, and passes its text on to the node.
+fn keep(kept: &mut Option<StreamError>, error: StreamError) -> StreamError {
+    let text = chain(&error);
+    *kept = Some(error);
+    StreamError::Other(text)
+}
+
 /// An archive file that ends early when the run is to end.
 struct GatedSink {
     file: Box<dyn ArchiveWriter>,
     gate: Gate,
+    error: Option<StreamError>,
 }
 
 #[async_trait]
@@ -343,7 +365,10 @@ impl ByteSink for GatedSink {
         if self.gate.is_shut() {
             return Err(StreamError::Interrupted);
         }
-        self.file.write(chunk).await
+        self.file
+            .write(chunk)
+            .await
+            .map_err(|error| keep(&mut self.error, error))
     }
 }
 
@@ -351,6 +376,7 @@ impl ByteSink for GatedSink {
 struct GatedSource {
     file: Box<dyn ByteSource>,
     gate: Gate,
+    error: Option<StreamError>,
 }
 
 #[async_trait]
@@ -359,7 +385,7 @@ impl ByteSource for GatedSource {
         if self.gate.is_shut() {
             return Err(StreamError::Interrupted);
         }
-        self.file.next().await
+        self.file.next().await.map_err(|error| keep(&mut self.error, error))
     }
 }
 
@@ -397,6 +423,8 @@ pub(super) fn verdict(report: &Report) -> String {
             "{what} done{window}, but the source data are damaged: {}",
             some_of(&report.warnings)
         ),
+        // What was started runs on: taking it down again would help nobody.
+        Outcome::Failed if report.operation == Operation::Start => format!("{what} failed: {first}"),
         Outcome::Failed => format!("{what} failed, the cluster is as it was found{window}: {first}"),
         Outcome::Interrupted => format!("{what} interrupted, the cluster is as it was found{window}"),
         Outcome::NeedsPerson => {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 /// Wall-clock time for records, monotonic time for measuring, and waiting.
+#[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait Clock: Send + Sync {
     /// Now, by the wall clock.

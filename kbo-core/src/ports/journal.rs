@@ -7,6 +7,7 @@ use crate::journal::Entry;
 use crate::ports::store::StoreError;
 
 /// The journal of one run.
+#[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// The run.

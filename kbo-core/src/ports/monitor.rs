@@ -40,6 +40,7 @@ pub enum MonitorEvent {
 }
 
 /// Takes the events. Called often and from several tasks: must be quick and must not fail.
+#[cfg_attr(feature = "testing", mockall::automock)]
 pub trait Monitor: Send + Sync {
     /// Takes one event.
     fn event(&self, event: MonitorEvent);

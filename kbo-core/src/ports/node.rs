@@ -27,6 +27,7 @@ use crate::ports::stream::{ByteSink, ByteSource};
 ///   early when the sink or source fails. The caller cleans up with `clean`.
 /// - **The lease.** From the first `stop` on, a node whose caller vanishes without `release` undoes its own part after a
 ///   grace period: a swapped directory is swapped back, the container that was stopped is started, the work folder removed.
+///   `forgo` ends the lease without a goodbye: a node must not take back alone what the whole cluster has taken up.
 #[async_trait]
 pub trait NodeTransport: Send + Sync {
     /// The node's name.
@@ -67,6 +68,12 @@ pub trait NodeTransport: Send + Sync {
 
     /// Removes work folders: of one run, or of every run but those named.
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError>;
+
+    /// Gives the lease back: from here on the node undoes nothing by itself, and only the run's journal knows the way. Where
+    /// that takes no goodbye, the connection stays.
+    async fn forgo(&self) -> Result<(), NodeError> {
+        self.release().await
+    }
 
     /// Gives the lease back and says goodbye. Further calls may reconnect.
     async fn release(&self) -> Result<(), NodeError>;

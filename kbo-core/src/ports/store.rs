@@ -17,6 +17,7 @@ use crate::ports::stream::{ByteSink, ByteSource, StreamError};
 ///   listing shows it, and `sweep` removes it.
 /// - **One run at a time.** `lock` is held by the kernel for the process: it ends with the process, however that ends.
 /// - **Durability.** What `commit` and `Journal::append` have returned from survives a power cut.
+#[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait BackupStore: Send + Sync {
     /// Takes the lock of a cluster's runs in this store.
@@ -101,6 +102,7 @@ pub struct Listed {
 }
 
 /// A backup being written.
+#[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait BackupWriter: Send + Sync {
     /// Begins an archive file. Several may be written at once.
@@ -109,7 +111,7 @@ pub trait BackupWriter: Send + Sync {
     /// Makes the backup exist: SHA256SUMS, then the manifest, durable.
     async fn commit(&self, manifest: &Manifest) -> Result<(), StoreError>;
 
-    /// Removes everything written so far.
+    /// Removes everything written so far; after a commit that failed halfway, the manifest first.
     async fn abandon(&self) -> Result<(), StoreError>;
 }
 

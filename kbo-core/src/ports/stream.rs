@@ -7,6 +7,7 @@ use bytes::Bytes;
 ///
 /// `write` returns when the chunk is taken, not before there is room for it. After an error the sink is of no use; the
 /// writer stops and passes the error on, which is also how a cancelled run ends a stream.
+#[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait ByteSink: Send {
     /// Takes one chunk.
@@ -14,6 +15,7 @@ pub trait ByteSink: Send {
 }
 
 /// Where chunks come from.
+#[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait ByteSource: Send {
     /// The next chunk; `None` at the end.

@@ -1,0 +1,61 @@
+//! Time that passes only where somebody waits.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::ports::clock::Clock;
+
+/// 2026-11-22T03:00:00Z, the hour of backups.
+const START: i64 = 1_795_316_400;
+
+/// A clock that a sleep moves forward at once. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct FakeClock(Arc<Mutex<Duration>>);
+
+impl FakeClock {
+    /// Lets time pass.
+    pub fn advance(&self, time: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += time;
+    }
+
+    /// Time since the clock was made.
+    pub fn elapsed(&self) -> Duration {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        let start = Timestamp::from_second(START).unwrap_or(Timestamp::UNIX_EPOCH);
+        let since = SignedDuration::try_from(self.elapsed()).unwrap_or(SignedDuration::ZERO);
+        start.saturating_add(since).unwrap_or(start)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.elapsed()
+    }
+
+    async fn sleep(&self, time: Duration) {
+        self.advance(time);
+        breathe().await;
+    }
+}
+
+/// Lets every other task have its turn, whatever the runtime.
+pub async fn breathe() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,34 @@
+//! What tests of kbo, and of tools that embed it, build on: time that passes when told to, a store in memory, a cluster that
+//! behaves, faults at any operation, and the suite that every transport must pass.
+//!
+//! The mockall mock of a port stands beside the port (`MockBackupStore` beside `BackupStore`), or here.
+
+mod clock;
+mod cluster;
+pub mod conformance;
+mod faults;
+mod faulty;
+mod kafka;
+mod lease;
+mod mocks;
+mod monitor;
+mod node;
+mod packing;
+mod shape;
+mod state;
+mod store;
+mod stream;
+mod violations;
+
+pub use clock::{FakeClock, breathe};
+pub use cluster::FakeCluster;
+pub use faults::{Effect, Faults, Moment};
+pub use faulty::FaultyNode;
+pub use mocks::{MockArchiveWriter, MockNodeTransport, MockStoreLock};
+pub use monitor::Recorder;
+pub use node::FakeNode;
+pub use packing::sha256;
+pub use shape::Shape;
+pub use state::{Files, Image, NodeState, Work};
+pub use store::MemoryStore;
+pub use stream::{BytesSource, CollectSink, FailingSink};

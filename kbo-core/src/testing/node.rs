@@ -1,0 +1,471 @@
+//! A transport to a node of the fake cluster.
+
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::clock::breathe;
+use super::cluster::{FakeCluster, World};
+use super::lease::{run_container, swap_back};
+use super::packing::{pack, sha256, size_of, unpack};
+use super::state::{Held, Image, NodeState, Work};
+use super::stream::CHUNK;
+use crate::ids::{NodeName, RunId};
+use crate::inventory::Dataset;
+use crate::ports::clock::Clock;
+use crate::ports::node::*;
+use crate::ports::stream::{ByteSink, ByteSource, StreamError};
+
+/// Grace of a lease that no stop has set yet.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// A transport to a node of a [`FakeCluster`].
+#[derive(Debug)]
+pub struct FakeNode {
+    name: NodeName,
+    cluster: FakeCluster,
+}
+
+impl FakeNode {
+    pub(super) fn new(name: NodeName, cluster: FakeCluster) -> Self {
+        Self { name, cluster }
+    }
+
+    async fn world(&self) -> Result<MutexGuard<'_, World>, NodeError> {
+        breathe().await;
+        let world = self.cluster.world();
+        if world.nodes[&self.name].unreachable {
+            let message = format!("{} cannot be reached", self.name);
+            return Err(NodeError::new(NodeErrorKind::Unreachable, message).hint("is it switched on?"));
+        }
+        Ok(world)
+    }
+
+    fn node<'a>(&self, world: &'a mut World) -> &'a mut NodeState {
+        world.nodes.get_mut(&self.name).expect("a node of the cluster")
+    }
+
+    fn at_rest(&self, world: &mut World, what: &str) -> Result<(), NodeError> {
+        if world.check_at_rest(&self.name, what) {
+            return Ok(());
+        }
+        Err(state(format!("the container of {} is up", self.name)))
+    }
+
+    /// Drops a run's work folder, keeping what a swap replaced where that is wanted.
+    fn drop_work(&self, world: &mut World, run: &RunId, keep: bool) -> Option<Vec<String>> {
+        if !keep {
+            world.check_drop(&self.name, run);
+        }
+        let node = self.node(world);
+        if node.lease.as_ref().is_some_and(|held| held.run == *run && !held.start) {
+            node.lease = None;
+        }
+        let work = node.work.remove(run)?;
+        let mut kept = vec![];
+        if keep {
+            let paths = |dataset: &Dataset| node.paths.get(dataset).into_iter().flatten();
+            kept = work
+                .replaced
+                .keys()
+                .flat_map(paths)
+                .map(|path| format!("{path}.previous-{run}"))
+                .collect();
+            node.kept.extend(kept.iter().cloned());
+        }
+        Some(kept)
+    }
+}
+
+fn state(message: String) -> NodeError {
+    NodeError::new(NodeErrorKind::State, message)
+}
+
+/// From its first touch on, a node knows what it would have to undo alone.
+fn work<'a>(node: &'a mut NodeState, run: &RunId) -> &'a mut Work {
+    node.lease.get_or_insert_with(|| Held {
+        run: run.clone(),
+        start: false,
+        grace: GRACE,
+    });
+    node.work.entry(run.clone()).or_default()
+}
+
+fn dir_facts(node: &NodeState, dataset: Dataset, index: usize, path: &str) -> DirFacts {
+    let image = node
+        .live
+        .get(&dataset)
+        .and_then(|images| images.get(index))
+        .and_then(Option::as_ref);
+    let bytes = image.map_or(0, |image| size_of(&image.files));
+    let is_data = dataset == Dataset::Data;
+    let only_data = |names: &[String]| if is_data { names.to_vec() } else { vec![] };
+    let has_meta = is_data && image.is_some_and(|image| image.files.contains_key("meta.properties"));
+    DirFacts {
+        dataset,
+        path: path.to_owned(),
+        presence: match image {
+            None => Presence::Missing,
+            Some(image) if image.files.is_empty() => Presence::Empty,
+            Some(_) => Presence::Filled,
+        },
+        is_mount_point: is_data && node.mount_point,
+        files: image.map_or(0, |image| image.files.len() as u64),
+        bytes,
+        copied_bytes: bytes / 10,
+        device: 1,
+        free: node.free,
+        size: node.size,
+        link: node.link.clone(),
+        meta: has_meta.then(|| MetaProperties {
+            cluster_id: Some(node.cluster_id.clone()),
+            node_id: Some(node.node_id),
+            directory_id: None,
+        }),
+        unknown_dirs: only_data(&node.unknown_dirs),
+        unsupported: only_data(&node.unsupported),
+        orphans: node.work.keys().cloned().collect(),
+        error: None,
+    }
+}
+
+#[async_trait]
+impl NodeTransport for FakeNode {
+    fn name(&self) -> &NodeName {
+        &self.name
+    }
+
+    async fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError> {
+        let mut world = self.world().await?;
+        let node = self.node(&mut world);
+        let source = if node.unmounted { "/elsewhere" } else { "/srv/kafka" };
+        let container = ContainerFacts {
+            id: format!("id-{}", self.name),
+            image: "apache/kafka:4.1.1".to_owned(),
+            state: node.container,
+            restart_policy: "no".to_owned(),
+            definition: serde_json::json!({ "Image": "apache/kafka:4.1.1" }),
+            mounts: vec![Mount {
+                source: source.to_owned(),
+                destination: "/var/lib/kafka".to_owned(),
+                writable: true,
+            }],
+        };
+        let dirs = request.datasets.iter().flat_map(|dataset| {
+            let paths = node.paths.get(dataset).into_iter().flatten().enumerate();
+            paths
+                .map(|(index, path)| dir_facts(node, *dataset, index, path))
+                .collect::<Vec<_>>()
+        });
+        let now = self.cluster.clock().now();
+        Ok(NodeFacts {
+            clock: now.saturating_add(node.skew).unwrap_or(now),
+            cpus: 4,
+            engine: Ok(EngineFacts {
+                version: "29.0".to_owned(),
+                api: "1.52".to_owned(),
+            }),
+            container: Ok((node.container != ContainerState::Missing).then_some(container)),
+            dirs: dirs.collect(),
+        })
+    }
+
+    async fn state(&self) -> Result<ContainerState, NodeError> {
+        let mut world = self.world().await?;
+        Ok(self.node(&mut world).container)
+    }
+
+    async fn stop(&self, request: &StopRequest) -> Result<StopOutcome, NodeError> {
+        let mut world = self.world().await?;
+        let now = self.cluster.clock().elapsed();
+        let container = world.nodes[&self.name].container;
+        match container {
+            ContainerState::Missing => return Err(state(format!("there is no container of {}", self.name))),
+            ContainerState::Stopped => return Ok(StopOutcome::AlreadyStopped),
+            _ => {}
+        }
+        world.check_stop(&self.name, now);
+        // Without a quorum a broker waits five minutes for leave to go.
+        let forsaken = world.nodes[&self.name].role.is_broker() && !world.is_operational(now);
+        let node = self.node(&mut world);
+        let takes = if forsaken {
+            node.stop_takes + Duration::from_secs(300)
+        } else {
+            node.stop_takes
+        };
+        let clean = takes <= request.timeout && container == ContainerState::Running && node.role.is_broker();
+        for image in node.live.get_mut(&Dataset::Data).into_iter().flatten().flatten() {
+            image.clean = clean;
+        }
+        self.cluster.clock().advance(takes.min(request.timeout));
+        node.container = ContainerState::Stopped;
+        node.since = now + takes;
+        node.stopped_by_kbo = true;
+        if let Some(lease) = &request.lease {
+            node.lease = Some(Held {
+                run: request.run.clone(),
+                start: true,
+                grace: lease.grace,
+            });
+        }
+        Ok(StopOutcome::Stopped)
+    }
+
+    async fn start(&self) -> Result<StartOutcome, NodeError> {
+        let mut world = self.world().await?;
+        let now = self.cluster.clock().elapsed();
+        match world.nodes[&self.name].container {
+            ContainerState::Missing => return Err(state(format!("there is no container of {}", self.name))),
+            ContainerState::Stopped => {}
+            _ => return Ok(StartOutcome::AlreadyRunning),
+        }
+        world.check_start(&self.name, now);
+        let node = self.node(&mut world);
+        run_container(node, now);
+        // Its container is up: only restored data would still have to be undone.
+        if let Some(run) = node.lease.as_ref().map(|held| held.run.clone())
+            && !node.is_swapped(&run)
+            && let Some(held) = &mut node.lease
+        {
+            held.start = false;
+        }
+        Ok(StartOutcome::Started)
+    }
+
+    async fn kafka(&self, question: KafkaQuestion) -> Result<KafkaAnswer, NodeError> {
+        let world = self.world().await?;
+        world.answer(&self.name, question, self.cluster.clock().elapsed())
+    }
+
+    async fn prove_clean(&self) -> Result<CleanStopProof, NodeError> {
+        let mut world = self.world().await?;
+        self.at_rest(&mut world, "a proof")?;
+        let node = self.node(&mut world);
+        let is_broker = node.role.is_broker();
+        let paths = node.paths.get(&Dataset::Data).into_iter().flatten();
+        let images = node.live.get(&Dataset::Data).into_iter().flatten();
+        let dirs: Vec<CleanDir> = paths
+            .zip(images)
+            .map(|(path, image)| CleanDir {
+                path: path.clone(),
+                marker: image.as_ref().is_some_and(|image| image.clean),
+                broker_epoch: image.as_ref().filter(|image| image.clean).map(|_| 7),
+                locked: node.locked,
+            })
+            .collect();
+        Ok(CleanStopProof {
+            clean: !is_broker || dirs.iter().all(|dir| dir.marker),
+            dirs,
+        })
+    }
+
+    async fn snapshot(&self, request: &SnapshotRequest) -> Result<SnapshotReport, NodeError> {
+        let mut world = self.world().await?;
+        if request.datasets.contains(&Dataset::Data) {
+            self.at_rest(&mut world, "a snapshot")?;
+        }
+        let node = self.node(&mut world);
+        let mut report = SnapshotReport {
+            linked_files: 0,
+            linked_bytes: 0,
+            copied_files: 0,
+            copied_bytes: 0,
+            bytes: vec![],
+            warnings: vec![],
+        };
+        for dataset in &request.datasets {
+            let live = node.live.get(dataset).cloned().unwrap_or_default();
+            let images: Option<Vec<Image>> = live.into_iter().collect();
+            let Some(images) = images else {
+                work(node, &request.run).snapshot.clear();
+                return Err(NodeError::new(
+                    NodeErrorKind::Io,
+                    format!("a {dataset} directory does not exist"),
+                ));
+            };
+            let mut sum = 0;
+            for (path, bytes) in images.iter().flat_map(|image| &image.files) {
+                let size = bytes.len() as u64;
+                sum += size;
+                if path.to_ascii_lowercase().ends_with("log") {
+                    report.linked_files += 1;
+                    report.linked_bytes += size;
+                } else {
+                    report.copied_files += 1;
+                    report.copied_bytes += size;
+                }
+            }
+            report.bytes.push((*dataset, sum));
+            work(node, &request.run).snapshot.insert(*dataset, images);
+        }
+        Ok(report)
+    }
+
+    async fn archive(&self, request: &ArchiveRequest, sink: &mut dyn ByteSink) -> Result<ArchiveReport, NodeError> {
+        let (packed, damage) = {
+            let mut world = self.world().await?;
+            let node = self.node(&mut world);
+            let snapshot = node
+                .work
+                .get(&request.run)
+                .and_then(|work| work.snapshot.get(&request.dataset));
+            let Some(images) = snapshot else {
+                return Err(state(format!(
+                    "there is no snapshot of {} of {}",
+                    request.dataset, self.name
+                )));
+            };
+            let paths = node.paths.get(&request.dataset).cloned().unwrap_or_default();
+            (pack(&paths, images)?, node.damage.clone())
+        };
+        for chunk in packed.bytes.chunks(CHUNK) {
+            breathe().await;
+            sink.write(Bytes::copy_from_slice(chunk)).await.map_err(stream_failed)?;
+        }
+        Ok(ArchiveReport {
+            size: packed.bytes.len() as u64,
+            sha256: sha256(&packed.bytes),
+            raw_size: packed.raw_size,
+            dirs: packed.dirs,
+            files: packed.files,
+            damage: if request.dataset == Dataset::Data {
+                damage
+            } else {
+                vec![]
+            },
+        })
+    }
+
+    async fn stage(&self, request: &StageRequest, source: &mut dyn ByteSource) -> Result<StageReport, NodeError> {
+        {
+            let mut world = self.world().await?;
+            let node = self.node(&mut world);
+            let count = node.paths.get(&request.dataset).map_or(0, Vec::len);
+            if count != request.dirs.len() {
+                let message = format!(
+                    "{} {} directories do not fit {count}",
+                    request.dirs.len(),
+                    request.dataset
+                );
+                return Err(state(message));
+            }
+            let folder = work(node, &request.run);
+            if folder.replaced.contains_key(&request.dataset) {
+                return Err(state(format!(
+                    "{} of {} is swapped already",
+                    request.dataset, self.name
+                )));
+            }
+            folder.staged.remove(&request.dataset);
+        }
+        let mut bytes = vec![];
+        while let Some(chunk) = source.next().await.map_err(stream_failed)? {
+            bytes.extend_from_slice(&chunk);
+        }
+        if sha256(&bytes) != request.sha256 {
+            let message = format!(
+                "the archive of {} of {} has another SHA-256",
+                request.dataset, self.name
+            );
+            return Err(NodeError::new(NodeErrorKind::Damaged, message));
+        }
+        let images = unpack(&bytes, &request.dirs, &request.files)?;
+        let mut world = self.world().await?;
+        let node = self.node(&mut world);
+        let files = images.iter().map(|image| image.files.len() as u64).sum();
+        let sum = images.iter().map(|image| size_of(&image.files)).sum();
+        let staged = images.into_iter().map(Some).collect();
+        work(node, &request.run).staged.insert(request.dataset, staged);
+        Ok(StageReport { files, bytes: sum })
+    }
+
+    async fn swap(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
+        let mut world = self.world().await?;
+        let node = self.node(&mut world);
+        let empty = Work::default();
+        let folder = node.work.get(&request.run).unwrap_or(&empty);
+        if request
+            .datasets
+            .iter()
+            .all(|dataset| folder.replaced.contains_key(dataset))
+        {
+            return Ok(SwapOutcome::AlreadySwapped);
+        }
+        let is_ready =
+            |dataset: &&Dataset| folder.staged.contains_key(dataset) || folder.replaced.contains_key(dataset);
+        if let Some(missing) = request.datasets.iter().find(|dataset| !is_ready(dataset)) {
+            return Err(state(format!("no {missing} is staged on {}", self.name)));
+        }
+        self.at_rest(&mut world, "a swap")?;
+        let node = self.node(&mut world);
+        for dataset in &request.datasets {
+            let staged = node
+                .work
+                .get_mut(&request.run)
+                .and_then(|work| work.staged.remove(dataset));
+            if let Some(staged) = staged {
+                let replaced = node.live.insert(*dataset, staged).unwrap_or_default();
+                work(node, &request.run).replaced.insert(*dataset, replaced);
+            }
+        }
+        Ok(SwapOutcome::Swapped)
+    }
+
+    async fn swap_back(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
+        let mut world = self.world().await?;
+        if !self.node(&mut world).is_swapped(&request.run) {
+            return Ok(SwapOutcome::AlreadySwapped);
+        }
+        self.at_rest(&mut world, "a swap back")?;
+        let node = self.node(&mut world);
+        if swap_back(node, &request.run, &request.datasets) {
+            Ok(SwapOutcome::Swapped)
+        } else {
+            Ok(SwapOutcome::AlreadySwapped)
+        }
+    }
+
+    async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError> {
+        let mut world = self.world().await?;
+        let runs: Vec<RunId> = match request {
+            CleanRequest::Run(run) | CleanRequest::RunKeepingPrevious(run) => vec![run.clone()],
+            CleanRequest::Orphans { keep } => {
+                let node = self.node(&mut world);
+                node.work.keys().filter(|run| !keep.contains(run)).cloned().collect()
+            }
+        };
+        let mut report = CleanReport {
+            removed: vec![],
+            kept: vec![],
+        };
+        let keep = matches!(request, CleanRequest::RunKeepingPrevious(_));
+        for run in runs {
+            if let Some(kept) = self.drop_work(&mut world, &run, keep) {
+                report.kept.extend(kept);
+                report.removed.push(run);
+            }
+        }
+        Ok(report)
+    }
+
+    async fn forgo(&self) -> Result<(), NodeError> {
+        let mut world = self.world().await?;
+        self.node(&mut world).lease = None;
+        Ok(())
+    }
+
+    async fn release(&self) -> Result<(), NodeError> {
+        let mut world = self.world().await?;
+        self.node(&mut world).lease = None;
+        Ok(())
+    }
+}
+
+fn stream_failed(error: StreamError) -> NodeError {
+    match error {
+        StreamError::Interrupted => NodeError::new(NodeErrorKind::Interrupted, "interrupted"),
+        error => NodeError::new(NodeErrorKind::Io, crate::report::chain(&error)),
+    }
+}

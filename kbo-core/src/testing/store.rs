@@ -1,0 +1,486 @@
+//! A store in memory, with faults at any operation and an end to its room.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::clock::breathe;
+use super::faults::{Faults, Moment, Ticket};
+use super::packing::sha256;
+use super::stream::BytesSource;
+use crate::ids::{BackupId, ClusterName, RunId};
+use crate::journal::Entry;
+use crate::manifest::{BackupKind, Manifest};
+use crate::ports::journal::Journal;
+use crate::ports::store::{
+    ArchiveWriter, BackupStore, BackupWriter, Listed, LockOwner, Space, StoreError, StoreLock, Stored,
+};
+use crate::ports::stream::{ByteSink, ByteSource, StreamError};
+
+const SIZE: u64 = 1 << 40;
+
+#[derive(Debug, Default)]
+struct Backup {
+    kind: Option<BackupKind>,
+    archives: BTreeMap<String, Vec<u8>>,
+    manifest: Option<Manifest>,
+}
+
+#[derive(Debug, Default)]
+struct JournalState {
+    cluster: String,
+    entries: Vec<Entry>,
+    closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    backups: BTreeMap<BackupId, Backup>,
+    journals: BTreeMap<RunId, JournalState>,
+    locks: BTreeMap<String, LockOwner>,
+    written: u64,
+    room: Option<u64>,
+}
+
+/// A store in memory. Clones share what is in it.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    content: Arc<Mutex<Content>>,
+    faults: Option<Faults>,
+}
+
+impl MemoryStore {
+    /// The same store, its operations counted and struck by `faults`.
+    #[must_use]
+    pub fn with_faults(&self, faults: &Faults) -> Self {
+        Self {
+            content: Arc::clone(&self.content),
+            faults: Some(faults.clone()),
+        }
+    }
+
+    /// From now on it is full after so many more bytes of archives.
+    pub fn full_after(&self, bytes: u64) {
+        let mut content = self.content();
+        content.room = Some(content.written + bytes);
+    }
+
+    /// Backups that a listing shows.
+    pub fn visible(&self) -> Vec<BackupId> {
+        let content = self.content();
+        let committed = content.backups.iter().filter(|(_, backup)| backup.manifest.is_some());
+        committed.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Backups begun and neither committed nor removed.
+    pub fn unfinished(&self) -> Vec<BackupId> {
+        let content = self.content();
+        let begun = content.backups.iter().filter(|(_, backup)| backup.manifest.is_none());
+        begun.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// A committed backup's manifest.
+    pub fn manifest_of(&self, id: &BackupId) -> Option<Manifest> {
+        self.content().backups.get(id)?.manifest.clone()
+    }
+
+    /// Changes the manifest of a committed backup.
+    pub fn change_manifest(&self, id: &BackupId, change: impl FnOnce(&mut Manifest)) {
+        if let Some(manifest) = self
+            .content()
+            .backups
+            .get_mut(id)
+            .and_then(|backup| backup.manifest.as_mut())
+        {
+            change(manifest);
+        }
+    }
+
+    /// Turns over one bit in the middle of an archive.
+    pub fn damage(&self, id: &BackupId, archive: &str) {
+        let mut content = self.content();
+        let bytes = content
+            .backups
+            .get_mut(id)
+            .and_then(|backup| backup.archives.get_mut(archive));
+        if let Some(bytes) = bytes
+            && !bytes.is_empty()
+        {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        }
+    }
+
+    /// Runs whose journals have not ended.
+    pub fn open_runs(&self) -> Vec<RunId> {
+        let content = self.content();
+        let open = content.journals.iter().filter(|(_, journal)| !journal.closed);
+        open.map(|(run, _)| run.clone()).collect()
+    }
+
+    /// A run's journal.
+    pub fn journal_of(&self, run: &RunId) -> Vec<Entry> {
+        self.content()
+            .journals
+            .get(run)
+            .map(|journal| journal.entries.clone())
+            .unwrap_or_default()
+    }
+
+    /// Opens a journal that had ended, as if the end had not become durable.
+    pub fn reopen(&self, run: &RunId) {
+        if let Some(journal) = self.content().journals.get_mut(run) {
+            journal.closed = false;
+            journal.entries.retain(|entry| !matches!(entry, Entry::End { .. }));
+        }
+    }
+
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn begin_operation(&self, what: &'static str) -> Result<Option<Ticket>, StoreError> {
+        breathe().await;
+        match &self.faults {
+            None => Ok(None),
+            Some(faults) => match faults.begin("store", what).await {
+                Ok(ticket) => Ok(Some(ticket)),
+                Err(_) => Err(injected(what)),
+            },
+        }
+    }
+
+    async fn end_operation(&self, ticket: Option<Ticket>, what: &'static str) -> Result<(), StoreError> {
+        match (&self.faults, ticket) {
+            (Some(faults), Some(ticket)) => faults.end(&ticket).await.map_err(|_| injected(what)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn around<T>(&self, what: &'static str, deed: impl FnOnce(&mut Content) -> T) -> Result<T, StoreError> {
+        let ticket = self.begin_operation(what).await?;
+        if let (Some(faults), Some(ticket)) = (&self.faults, &ticket) {
+            faults
+                .strike(ticket, Moment::During)
+                .await
+                .map_err(|_| injected(what))?;
+        }
+        let result = deed(&mut self.content());
+        self.end_operation(ticket, what).await?;
+        Ok(result)
+    }
+}
+
+fn injected(what: &'static str) -> StoreError {
+    StoreError::Io {
+        action: what,
+        path: "memory".to_owned(),
+        source: std::io::Error::other("injected"),
+    }
+}
+
+fn no_such(id: &BackupId) -> StoreError {
+    StoreError::NoSuchBackup(id.clone())
+}
+
+#[async_trait]
+impl BackupStore for MemoryStore {
+    async fn lock(&self, cluster: &ClusterName, purpose: &str) -> Result<Box<dyn StoreLock>, StoreError> {
+        let mine = LockOwner {
+            host: "here".to_owned(),
+            pid: 1,
+            boot_id: "boot".to_owned(),
+            since: jiff::Timestamp::UNIX_EPOCH,
+            purpose: purpose.to_owned(),
+        };
+        let taken = self.around("lock", |content| match content.locks.get(cluster.as_str()) {
+            Some(owner) => Err(owner.clone()),
+            None => {
+                content.locks.insert(cluster.as_str().to_owned(), mine);
+                Ok(())
+            }
+        });
+        match taken.await? {
+            Ok(()) => Ok(Box::new(MemoryLock {
+                store: self.clone(),
+                cluster: cluster.clone(),
+            })),
+            Err(owner) => Err(StoreError::Locked {
+                cluster: cluster.clone(),
+                owner: Box::new(owner),
+            }),
+        }
+    }
+
+    async fn space(&self) -> Result<Space, StoreError> {
+        self.around("space", |content| Space {
+            free: content.room.map_or(SIZE, |room| room.saturating_sub(content.written)),
+            size: SIZE,
+        })
+        .await
+    }
+
+    async fn begin(&self, id: &BackupId, kind: BackupKind) -> Result<Box<dyn BackupWriter>, StoreError> {
+        let begun = self.around("begin", |content| {
+            let is_new = !content.backups.contains_key(id);
+            content.backups.entry(id.clone()).or_default().kind = Some(kind);
+            is_new
+        });
+        if begun.await? {
+            return Ok(Box::new(MemoryWriter {
+                store: self.clone(),
+                id: id.clone(),
+            }));
+        }
+        Err(StoreError::Format {
+            path: id.to_string(),
+            why: "it exists already".to_owned(),
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, StoreError> {
+        self.around("list", |content| {
+            let listed = |(id, backup): (&BackupId, &Backup)| {
+                let manifest = backup.manifest.clone()?;
+                Some(Listed {
+                    id: id.clone(),
+                    kind: manifest.kind,
+                    pinned: false,
+                    manifest: Ok(manifest),
+                })
+            };
+            content.backups.iter().filter_map(listed).collect()
+        })
+        .await
+    }
+
+    async fn manifest(&self, id: &BackupId) -> Result<Manifest, StoreError> {
+        let found = self.around("manifest", |content| content.backups.get(id)?.manifest.clone());
+        found.await?.ok_or_else(|| no_such(id))
+    }
+
+    async fn open(&self, id: &BackupId, archive: &str) -> Result<Box<dyn ByteSource>, StoreError> {
+        let found = self.around("open", |content| {
+            content.backups.get(id)?.archives.get(archive).cloned()
+        });
+        let bytes = found.await?.ok_or_else(|| no_such(id))?;
+        Ok(Box::new(FaultySource {
+            source: BytesSource::new(&bytes),
+            store: self.clone(),
+        }))
+    }
+
+    async fn sweep(&self) -> Result<Vec<BackupId>, StoreError> {
+        self.around("sweep", |content| {
+            let dead = content.backups.iter().filter(|(_, backup)| backup.manifest.is_none());
+            let dead: Vec<BackupId> = dead.map(|(id, _)| id.clone()).collect();
+            content.backups.retain(|id, _| !dead.contains(id));
+            dead
+        })
+        .await
+    }
+
+    async fn open_journals(&self, cluster: &ClusterName) -> Result<Vec<Box<dyn Journal>>, StoreError> {
+        let open: Vec<RunId> = self
+            .around("open_journals", |content| {
+                let is_open = |journal: &JournalState| !journal.closed && journal.cluster == cluster.as_str();
+                let open = content.journals.iter().filter(|(_, journal)| is_open(journal));
+                open.map(|(run, _)| run.clone()).collect()
+            })
+            .await?;
+        let journal = |run| -> Box<dyn Journal> {
+            Box::new(MemoryJournal {
+                store: self.clone(),
+                run,
+            })
+        };
+        Ok(open.into_iter().map(journal).collect())
+    }
+
+    async fn begin_journal(&self, cluster: &ClusterName, run: &RunId) -> Result<Box<dyn Journal>, StoreError> {
+        let begun = self.around("begin_journal", |content| {
+            let state = JournalState {
+                cluster: cluster.as_str().to_owned(),
+                ..JournalState::default()
+            };
+            let is_new = !content.journals.contains_key(run);
+            content.journals.entry(run.clone()).or_insert(state);
+            is_new
+        });
+        if begun.await? {
+            return Ok(Box::new(MemoryJournal {
+                store: self.clone(),
+                run: run.clone(),
+            }));
+        }
+        Err(StoreError::Format {
+            path: run.to_string(),
+            why: "a run of this second has a journal already".to_owned(),
+        })
+    }
+}
+
+struct FaultySource {
+    source: BytesSource,
+    store: MemoryStore,
+}
+
+#[async_trait]
+impl ByteSource for FaultySource {
+    async fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
+        self.store.around("read", |_| ()).await.map_err(stream_error)?;
+        self.source.next().await
+    }
+}
+
+fn stream_error(error: StoreError) -> StreamError {
+    StreamError::Io {
+        context: "the store".to_owned(),
+        source: std::io::Error::other(crate::report::chain(&error)),
+    }
+}
+
+struct MemoryLock {
+    store: MemoryStore,
+    cluster: ClusterName,
+}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        self.store.content().locks.remove(self.cluster.as_str());
+    }
+}
+
+#[async_trait]
+impl StoreLock for MemoryLock {
+    fn took_over(&self) -> Option<&LockOwner> {
+        None
+    }
+
+    async fn release(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+struct MemoryWriter {
+    store: MemoryStore,
+    id: BackupId,
+}
+
+#[async_trait]
+impl BackupWriter for MemoryWriter {
+    async fn create(&self, archive: &str) -> Result<Box<dyn ArchiveWriter>, StoreError> {
+        self.store.around("create", |_| ()).await?;
+        Ok(Box::new(MemoryArchive {
+            store: self.store.clone(),
+            id: self.id.clone(),
+            name: archive.to_owned(),
+            bytes: vec![],
+        }))
+    }
+
+    async fn commit(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        self.store
+            .around("commit", |content| {
+                content.backups.entry(self.id.clone()).or_default().manifest = Some(manifest.clone());
+            })
+            .await
+    }
+
+    async fn abandon(&self) -> Result<(), StoreError> {
+        self.store
+            .around("abandon", |content| drop(content.backups.remove(&self.id)))
+            .await
+    }
+}
+
+struct MemoryArchive {
+    store: MemoryStore,
+    id: BackupId,
+    name: String,
+    bytes: Vec<u8>,
+}
+
+#[async_trait]
+impl ByteSink for MemoryArchive {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), StreamError> {
+        let size = chunk.len() as u64;
+        let fits = self.store.around("write", |content| {
+            let fits = content.room.is_none_or(|room| content.written + size <= room);
+            content.written += if fits { size } else { 0 };
+            fits
+        });
+        if !fits.await.map_err(stream_error)? {
+            return Err(StreamError::Io {
+                context: format!("cannot write {}", self.name),
+                source: std::io::ErrorKind::StorageFull.into(),
+            });
+        }
+        self.bytes.extend_from_slice(&chunk);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ArchiveWriter for MemoryArchive {
+    async fn finish(self: Box<Self>) -> Result<Stored, StoreError> {
+        let stored = Stored {
+            size: self.bytes.len() as u64,
+            sha256: sha256(&self.bytes),
+        };
+        let Self { store, id, name, bytes } = *self;
+        store
+            .around("finish", |content| {
+                content.backups.entry(id).or_default().archives.insert(name, bytes);
+            })
+            .await?;
+        Ok(stored)
+    }
+}
+
+struct MemoryJournal {
+    store: MemoryStore,
+    run: RunId,
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    fn run(&self) -> &RunId {
+        &self.run
+    }
+
+    async fn append(&self, entry: &Entry) -> Result<(), StoreError> {
+        self.store
+            .around("append", |content| {
+                content
+                    .journals
+                    .entry(self.run.clone())
+                    .or_default()
+                    .entries
+                    .push(entry.clone());
+            })
+            .await
+    }
+
+    async fn entries(&self) -> Result<Vec<Entry>, StoreError> {
+        self.store
+            .around("entries", |content| {
+                content
+                    .journals
+                    .get(&self.run)
+                    .map(|journal| journal.entries.clone())
+                    .unwrap_or_default()
+            })
+            .await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.store
+            .around("close", |content| {
+                content.journals.entry(self.run.clone()).or_default().closed = true;
+            })
+            .await
+    }
+}

@@ -1,0 +1,13 @@
+//! The orchestrator over the fake cluster: undisturbed, disturbed at every operation, killed, interrupted, refused.
+
+mod conforming;
+mod crashes;
+mod faults;
+mod interruptions;
+mod judging;
+mod oddities;
+mod power;
+mod random;
+mod refusals;
+mod scene;
+mod undisturbed;
