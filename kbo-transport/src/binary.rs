@@ -78,17 +78,15 @@ fn elf_machine(head: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Whether a machine that calls itself so runs programs made for the other.
-pub(crate) fn runs_on(made_for: &str, machine: &str) -> bool {
-    let canonical = |name: &str| match name {
-        "amd64" => "x86_64".to_owned(),
-        "arm64" | "armv8l" => "aarch64".to_owned(),
-        "i386" | "i486" | "i586" => "i686".to_owned(),
-        "armv6l" | "arm" => "armv7l".to_owned(),
-        other => other.to_owned(),
-    };
-    let (made_for, machine) = (canonical(made_for), canonical(machine));
-    made_for == machine || (made_for == "i686" && machine == "x86_64")
+/// What machines that run such a program call themselves, by `uname -m` or to an engine.
+pub(crate) fn machines(made_for: &str) -> Vec<&str> {
+    match made_for {
+        "x86_64" => vec!["x86_64", "amd64"],
+        "aarch64" => vec!["aarch64", "arm64"],
+        "i686" => vec!["i686", "i586", "i486", "i386", "386", "x86_64", "amd64"],
+        "armv7l" => vec!["armv7l", "armv8l", "arm"],
+        other => vec![other],
+    }
 }
 
 #[cfg(test)]
@@ -98,9 +96,10 @@ mod tests {
     #[test]
     fn this_very_program_is_made_for_this_machine() {
         let binary = AgentBinary::open(Path::new("/proc/self/exe")).unwrap();
-        assert!(runs_on(binary.machine.unwrap(), std::env::consts::ARCH), "{binary:?}");
+        assert!(
+            machines(binary.machine.unwrap()).contains(&std::env::consts::ARCH),
+            "{binary:?}"
+        );
         assert!(binary.name().ends_with(&binary.sha256[..16]));
-        assert!(!runs_on("x86_64", "aarch64"));
-        assert!(runs_on("aarch64", "arm64"));
     }
 }

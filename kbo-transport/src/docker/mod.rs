@@ -24,7 +24,7 @@ use bollard::query_parameters::{
 };
 use kbo_core::ports::node::{NodeError, NodeErrorKind};
 
-use crate::binary::{AgentBinary, runs_on};
+use crate::binary::{AgentBinary, machines};
 use crate::carrier::{AgentPipe, Carrier};
 use crate::complaints::Complaints;
 use mounts::Layout;
@@ -130,7 +130,7 @@ impl DockerCarrier {
             .await
             .map_err(|error| self.error("ask for its version", &error))?;
         match (binary.machine, version.arch) {
-            (Some(made_for), Some(machine)) if !runs_on(made_for, &machine) => Err(NodeError::new(
+            (Some(made_for), Some(machine)) if !machines(made_for).contains(&machine.as_str()) => Err(NodeError::new(
                 NodeErrorKind::Agent,
                 format!(
                     "{}: the engine's machine is {machine}, and this kbo is made for {made_for}",

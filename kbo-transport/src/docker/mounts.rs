@@ -46,12 +46,6 @@ impl Layout {
             {
                 volumes.push(name.clone());
             }
-            located.push((dir.clone(), outer, inner));
-            if let (Some(MountType::VOLUME), Some(name)) = (mount.typ.as_deref().and_then(kind), &mount.name) {
-                if !volumes.contains(name) {
-                    volumes.push(name.clone());
-                }
-            }
         }
         // Outer folders first: what lies in one is not mounted again.
         let mut outers: Vec<String> = located.iter().map(|(_, outer, _)| outer.clone()).collect();

@@ -1,7 +1,7 @@
 //! Commands on the node: short ones to their end, and the agent, which stays.
 
 use std::io::{self, Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kbo_core::ports::node::{NodeError, NodeErrorKind};
 use ssh2::{Channel, ExtendedData, Session};
@@ -41,18 +41,29 @@ pub(super) fn run(
     input: impl Read,
 ) -> Result<Ended, NodeError> {
     let mut kept = Vec::new();
-    let status = exchange(session, settings, command, input, |bytes| {
+    // One stream: nothing can stall for want of somebody who reads the other.
+    let status = exchange(session, settings, command, ExtendedData::Merge, input, |bytes| {
         let room = (KEPT as usize).saturating_sub(kept.len());
         kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
     })?;
     Ok(Ended { output: kept, status })
 }
 
-/// Runs a command with some input and hands out what it says. Its exit status, where it has one.
-pub(super) fn exchange(
+/// The standard output of a command, and nothing that was said beside it. Its exit status, where it has one.
+pub(super) fn output(
     session: &Session,
     settings: &SshSettings,
     command: &str,
+    output: impl FnMut(&[u8]),
+) -> Result<Option<i32>, NodeError> {
+    exchange(session, settings, command, ExtendedData::Ignore, io::empty(), output)
+}
+
+fn exchange(
+    session: &Session,
+    settings: &SshSettings,
+    command: &str,
+    errors: ExtendedData,
     mut input: impl Read,
     mut output: impl FnMut(&[u8]),
 ) -> Result<Option<i32>, NodeError> {
@@ -65,10 +76,7 @@ pub(super) fn exchange(
     let mut channel = session
         .channel_session()
         .map_err(|error| no_channel(settings, &error))?;
-    // One stream: nothing can stall for want of somebody who reads the other.
-    channel
-        .handle_extended_data(ExtendedData::Merge)
-        .map_err(|error| broken(&error))?;
+    channel.handle_extended_data(errors).map_err(|error| broken(&error))?;
     channel.exec(command).map_err(|error| no_channel(settings, &error))?;
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -79,13 +87,15 @@ pub(super) fn exchange(
             )
         })?;
         // The command may end before it has read everything; what it said then tells why.
-        if read == 0 || channel.write_all(&buffer[..read]).is_err() {
+        if read == 0 || !write(&mut channel, &buffer[..read]) {
             break;
         }
     }
     let _ = channel.send_eof();
     loop {
         match channel.read(&mut buffer) {
+            // libssh2 also reads nothing where it has just read something of its own, such as new keys.
+            Ok(0) if !channel.eof() => {}
             Ok(0) => break,
             Ok(n) => output(&buffer[..n]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -99,6 +109,20 @@ pub(super) fn exchange(
         .ok()
         .is_some_and(|signal| signal.exit_signal.is_some());
     Ok(if signalled { None } else { channel.exit_status().ok() })
+}
+
+/// Writes everything, unless the other side does not want it.
+fn write(channel: &mut Channel, mut bytes: &[u8]) -> bool {
+    let end = Instant::now() + PATIENCE;
+    while !bytes.is_empty() {
+        match channel.write(bytes) {
+            // No room in the window yet.
+            Ok(0) if Instant::now() < end => std::thread::sleep(Duration::from_millis(1)),
+            Ok(n @ 1..) => bytes = &bytes[n..],
+            Ok(0) | Err(_) => return false,
+        }
+    }
+    true
 }
 
 /// Starts the agent on a channel of its own, with a window that fits its bulk.

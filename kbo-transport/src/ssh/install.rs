@@ -12,7 +12,7 @@ use ssh2::Session;
 use super::SshSettings;
 use super::command::{self, Ended};
 use super::quote::{quote, sh};
-use crate::binary::{AgentBinary, runs_on};
+use crate::binary::{AgentBinary, machines};
 use crate::complaints::printable;
 
 /// Finds the agent's program on the node or brings it there. Its path on the node.
@@ -23,32 +23,41 @@ pub(super) fn install(session: &Session, settings: &SshSettings, binary: &AgentB
         binary,
         tag: tag(),
     };
-    let survey = node.survey()?;
-    node.check_machine(&survey)?;
-    let mut refusals = survey.refusals;
-    for folder in survey.found {
-        // Without a tool for it on the node, its content is hashed here.
-        let path = format!("{folder}/{}", binary.name());
-        if !survey.unhashed || node.sha256(&path)? == binary.sha256 {
-            return Ok(path);
+    let mut refusals: Vec<(String, String)> = Vec::new();
+    // Each round adds a folder to those that will not do; the count is for a node that gives no sense.
+    for _ in 0..settings.agent_dirs.len() + 4 {
+        let skip: Vec<&str> = refusals.iter().map(|(folder, _)| folder.as_str()).collect();
+        let survey = node.survey(&skip)?;
+        node.check_machine(&survey)?;
+        for folder in survey.found {
+            // Without a tool for it on the node, its content is hashed here.
+            let path = format!("{folder}/{}", binary.name());
+            if !survey.unhashed || node.sha256(&path)? == binary.sha256 {
+                return Ok(path);
+            }
         }
-        refusals.push((folder, "what is there is not what was once put there".into()));
-    }
-    for folder in survey.usable {
+        refusals.extend(survey.refusals);
+        let Some(folder) = survey.usable else { break };
         match node.push(&folder)? {
             Ok(path) => return Ok(path),
-            Err(why) => refusals.push((folder, why)),
+            Err(why) => {
+                if survey.made {
+                    node.run(&format!("rmdir {}", quote(&folder)), io::empty())?;
+                }
+                refusals.push((folder, why));
+            }
         }
     }
     let tried: Vec<String> = refusals
         .iter()
-        .map(|(folder, why)| format!("{folder}: {why}"))
+        .map(|(folder, why)| format!("{folder}: {}", why.trim()))
         .collect();
     let text = format!(
         "ssh {}: the agent's program can be put nowhere: {}",
         settings.peer(),
         tried.join("; ")
     );
+    let text = printable(text.as_bytes());
     Err(NodeError::new(NodeErrorKind::Agent, text)
         .hint("name a folder of that user's own on a filesystem that lets programs run: [ssh] agent_dir"))
 }
@@ -61,9 +70,11 @@ struct Survey {
     found: Vec<String>,
     /// The node has no tool to hash with: what was found may be anything of the same size.
     unhashed: bool,
-    /// Folders where it could go.
-    usable: Vec<String>,
-    /// Folders where it could not, and why.
+    /// The first folder where it could go.
+    usable: Option<String>,
+    /// It was made for us just now.
+    made: bool,
+    /// Folders before that where it could not, and why.
     refusals: Vec<(String, String)>,
 }
 
@@ -81,7 +92,7 @@ impl Node<'_> {
     }
 
     /// One look: is the program there, and if not, where could it be?
-    fn survey(&self) -> Result<Survey, NodeError> {
+    fn survey(&self, skip: &[&str]) -> Result<Survey, NodeError> {
         if let Some(folder) = self
             .settings
             .agent_dirs
@@ -94,7 +105,7 @@ impl Node<'_> {
             )
             .hint("give an absolute path: [ssh] agent_dir"));
         }
-        let ended = self.run(&self.survey_script(), io::empty())?;
+        let ended = self.run(&self.survey_script(skip), io::empty())?;
         let survey = read_survey(&ended.output);
         if survey.machine.is_some() {
             return Ok(survey);
@@ -123,20 +134,28 @@ impl Node<'_> {
         .hint(format!("{user} needs a login shell that runs commands")))
     }
 
-    fn survey_script(&self) -> String {
+    fn survey_script(&self, skip: &[&str]) -> String {
         let mut folders: Vec<String> = self.settings.agent_dirs.iter().map(|folder| quote(folder)).collect();
         folders.push("/var/lib/kbo".into());
         folders.push(r#""${HOME:-/nonexistent}/.cache/kbo""#.into());
         // Everybody may write in /var/tmp: only a folder of our own in it will do.
         folders.push(r#""/var/tmp/kbo-$(id -u)""#.into());
         let (folders, name) = (folders.join(" "), quote(&self.binary.name()));
+        let machine = self
+            .binary
+            .machine
+            .map_or_else(|| "*".to_owned(), |made_for| machines(made_for).join("|"));
+        let skip: Vec<String> = skip.iter().map(|folder| quote(folder)).collect();
+        let skip = skip.join(" ");
         let (size, sha256, probe) = (self.binary.size, &self.binary.sha256, self.probe());
         let temporary = quote(&format!(".kbo-probe-{}", self.tag));
         [
             "umask 077",
             HASH,
             MINE,
-            r#"echo "kbo-machine $(uname -m)""#,
+            r#"a=$(uname -m); echo "kbo-machine $a""#,
+            // On another machine nothing is touched.
+            &format!(r#"case "$a" in {machine}) ;; *) exit 0 ;; esac"#),
             // Is it there?
             &format!("n={name}; for d in {folders}; do f=\"$d/$n\""),
             r#"if mine "$d" && [ -f "$f" ] && [ -O "$f" ] && [ -x "$f" ]; then :; else continue; fi"#,
@@ -148,13 +167,16 @@ impl Node<'_> {
             r#"echo "kbo-found $d""#,
             r#"[ -z "$h" ] || exit 0; done"#,
             // Where could it be?
-            r#"no() { echo "kbo-refused $1"; echo "kbo-because $(printf %s "$2" | tr '\n' ' ')"; }"#,
+            r#"no() { [ -z "$m" ] || rmdir "$d" 2> /dev/null; echo "kbo-refused $d"; echo "kbo-because $(printf %s "$1" | tr '\n' ' ')"; }"#,
             &format!("for d in {folders}; do p=\"$d/\"{temporary}"),
-            r#"e=$(mkdir -p "$d" 2>&1) || { no "$d" "$e"; continue; }"#,
-            r#"mine "$d" || { no "$d" "it belongs to another user"; continue; }"#,
-            r#"e=$( { printf '#!/bin/sh\nexit 0\n' > "$p" && chmod 700 "$p"; } 2>&1 ) || { rm -f "$p"; no "$d" "$e"; continue; }"#,
-            r#"e=$("$p" 2>&1) || { rm -f "$p"; no "$d" "no program runs there, it may be mounted noexec: $e"; continue; }"#,
-            r#"rm -f "$p"; echo "kbo-usable $d"; done"#,
+            &format!(r#"for s in {skip}; do [ "$s" = "$d" ] && continue 2; done"#),
+            // A folder that we make and cannot use does not stay.
+            r#"m=; [ -d "$d" ] || m=made"#,
+            r#"e=$(mkdir -p "$d" 2>&1) || { no "$e"; continue; }"#,
+            r#"mine "$d" || { no "it belongs to another user"; continue; }"#,
+            r#"e=$( { printf '#!/bin/sh\nexit 0\n' > "$p" && chmod 700 "$p"; } 2>&1 ) || { rm -f "$p"; no "$e"; continue; }"#,
+            r#"e=$("$p" 2>&1) || { rm -f "$p"; no "no program runs there, it may be mounted noexec: $e"; continue; }"#,
+            r#"rm -f "$p"; [ -z "$m" ] || echo kbo-made; echo "kbo-usable $d"; break; done"#,
         ]
         .join("; ")
     }
@@ -170,7 +192,7 @@ impl Node<'_> {
 
     fn check_machine(&self, survey: &Survey) -> Result<(), NodeError> {
         match (self.binary.machine, &survey.machine) {
-            (Some(made_for), Some(machine)) if !runs_on(made_for, machine) => Err(NodeError::new(
+            (Some(made_for), Some(machine)) if !machines(made_for).contains(&machine.as_str()) => Err(NodeError::new(
                 NodeErrorKind::Agent,
                 format!(
                     "ssh {}: the node is {machine}, and this kbo is made for {made_for}",
@@ -248,15 +270,8 @@ impl Node<'_> {
     fn sha256(&self, path: &str) -> Result<String, NodeError> {
         let mut hash = Sha256::new();
         let script = format!("cat {}", quote(path));
-        command::exchange(
-            self.session,
-            self.settings,
-            &sh(&script, self.settings.sudo()),
-            io::empty(),
-            |bytes| {
-                hash.update(bytes);
-            },
-        )?;
+        let cat = sh(&script, self.settings.sudo());
+        command::output(self.session, self.settings, &cat, |bytes| hash.update(bytes))?;
         Ok(hex::encode(hash.finalize()))
     }
 }
@@ -273,7 +288,9 @@ fn values<'a>(output: &'a [u8], word: &str) -> impl Iterator<Item = String> + us
     let word = word.to_owned();
     output.split(|byte| *byte == b'\n').filter_map(move |line| {
         let rest = line.strip_prefix(word.as_bytes())?;
-        (rest.is_empty() || rest.starts_with(b" ")).then(|| printable(rest))
+        // Exactly what follows: a folder may end with a space.
+        (rest.is_empty() || rest.starts_with(b" "))
+            .then(|| String::from_utf8_lossy(rest.get(1..).unwrap_or_default()).into())
     })
 }
 
@@ -281,10 +298,11 @@ fn complaint(ended: &Ended) -> String {
     let said = values(&ended.output, "kbo-failed")
         .next()
         .unwrap_or_else(|| ended.text());
+    let said = said.trim();
     if said.is_empty() {
         "the upload failed without a word".into()
     } else {
-        said
+        said.into()
     }
 }
 
@@ -292,8 +310,9 @@ fn read_survey(output: &[u8]) -> Survey {
     Survey {
         machine: values(output, "kbo-machine").next(),
         found: values(output, "kbo-found").collect(),
+        made: values(output, "kbo-made").next().is_some(),
         unhashed: values(output, "kbo-unhashed").next().is_some(),
-        usable: values(output, "kbo-usable").collect(),
+        usable: values(output, "kbo-usable").next(),
         refusals: values(output, "kbo-refused")
             .zip(values(output, "kbo-because"))
             .collect(),
@@ -323,7 +342,7 @@ mod tests {
         );
         assert_eq!(survey.machine.as_deref(), Some("x86_64"));
         assert_eq!(survey.refusals, [("/a b".to_owned(), "Permission denied".to_owned())]);
-        assert_eq!(survey.usable, ["/c"]);
+        assert_eq!(survey.usable.as_deref(), Some("/c"));
         assert!(survey.found.is_empty());
     }
 }

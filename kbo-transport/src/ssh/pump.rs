@@ -34,6 +34,8 @@ const WRITE_QUEUE: usize = 16;
 const PACKET: usize = 32 * 1024;
 /// Calls for one direction before the others have their turn.
 const TURN: usize = 32;
+/// Asking more often than libssh2 does would be asking nothing.
+const SHORTEST_KEEPALIVE: Duration = Duration::from_millis(2500);
 /// How long a connection that nobody uses any more may take to send what was written, and an ended agent to say its status.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -74,6 +76,8 @@ pub(super) struct Pump {
     asked: Option<(Instant, Instant)>,
     /// The socket had something to read, and yet nothing could be read.
     fruitless: bool,
+    /// libssh2 read nothing and did not say that it would block: it may have more that the socket does not show.
+    again: bool,
     give_up: Option<Instant>,
 }
 
@@ -94,8 +98,8 @@ impl Pump {
         );
         let Opened { connection, channel } = opened;
         connection.session.set_blocking(false);
-        let whole_seconds = u32::try_from(settings.keepalive.as_secs().max(1)).unwrap_or(u32::MAX);
-        connection.session.set_keepalive(true, whole_seconds);
+        // When to ask is decided here; libssh2 only must not think it too early. It takes no less than two seconds.
+        connection.session.set_keepalive(true, 2);
         link.blocks_on(None);
         let pump = Self {
             session: connection.session,
@@ -105,7 +109,7 @@ impl Pump {
             sleeper,
             complaints,
             peer: settings.peer(),
-            keepalive: settings.keepalive.max(Duration::from_secs(1)),
+            keepalive: settings.keepalive.max(SHORTEST_KEEPALIVE),
             idle: settings.idle_timeout,
             from_writer,
             out: Bytes::new(),
@@ -116,6 +120,7 @@ impl Pump {
             heard: Instant::now(),
             asked: None,
             fruitless: false,
+            again: false,
             give_up: None,
         };
         (pump, ends)
@@ -132,8 +137,8 @@ impl Pump {
             }
         }
         // The reason is kept: now the ends may see that it is over.
-        self.to_reader = None;
         self.from_writer.close();
+        self.to_reader = None;
         // libssh2 must find the socket closed, or freeing a channel would try to say goodbye without waiting, fail, and leak.
         let _ = self.session.disconnect(None, "done", None);
         let _ = self.socket.shutdown(Shutdown::Both);
@@ -221,7 +226,10 @@ impl Pump {
         let mut moved = false;
         for _ in 0..TURN {
             match stderr.read(&mut self.scratch[..PACKET]) {
-                Ok(0) => break,
+                Ok(0) => {
+                    self.again |= !self.channel.eof();
+                    break;
+                }
                 Ok(n) => {
                     self.complaints.push(&self.scratch[..n]);
                     moved = true;
@@ -247,7 +255,10 @@ impl Pump {
                 Some(Err(TrySendError::Closed(()))) | None => None,
             };
             match self.channel.read(&mut self.scratch) {
-                Ok(0) => break,
+                Ok(0) => {
+                    self.again |= !self.channel.eof();
+                    break;
+                }
                 Ok(n) => {
                     if let Some(room) = room {
                         room.send(Bytes::copy_from_slice(&self.scratch[..n]));
@@ -290,12 +301,9 @@ impl Pump {
             (false, _) => PollFlags::IN,
         };
         let next = [Some(self.next_question()), self.deadline(), self.give_up];
-        let timeout = next
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(now)
-            .saturating_duration_since(now);
+        let again = std::mem::take(&mut self.again).then(|| now + Duration::from_millis(1));
+        let wake = next.into_iter().chain([again]).flatten().min().unwrap_or(now);
+        let timeout = wake.saturating_duration_since(now);
         let socket = self.wait(wants, true, timeout)?;
         self.link.wait_for(false, false);
         self.sleeper.quiet();

@@ -1,0 +1,8 @@
+//! The SSH carrier against a real sshd.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod identity;
+mod program;
+mod sshd;
+mod stream;
