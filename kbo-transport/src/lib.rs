@@ -3,8 +3,12 @@
 //! [`local::LocalNode`] is the only code that touches a node's files and its container engine. [`agent`] serves it over a pair
 //! of byte streams; a [`carrier::Carrier`] brings the agent to a node and opens those streams.
 
+pub mod agent;
 mod binary;
 pub mod carrier;
 mod complaints;
 pub mod docker;
+pub mod kafka;
+pub mod local;
+pub mod process;
 pub mod ssh;

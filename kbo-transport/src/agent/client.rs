@@ -1,0 +1,478 @@
+//! The centre's end of the pipe: a node behind a carrier, as the port has it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use kbo_core::ids::NodeName;
+use kbo_core::ports::node::{
+    ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerState, FactsRequest,
+    KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, SnapshotReport, SnapshotRequest,
+    StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+};
+use kbo_core::ports::stream::{ByteSink, ByteSource, StreamError};
+use tokio::sync::Mutex;
+
+use super::connection::Connection;
+use super::proto::{Frame, Parts, Progress, ProtoError, Reply, Request, decode, request_frames};
+use super::wire::send_data;
+use crate::carrier::Carrier;
+use crate::local::{NodeSpec, ProgressSink};
+
+/// The client's times.
+#[derive(Debug, Clone)]
+pub struct ClientLimits {
+    /// After how long without another frame a ping is sent.
+    pub ping: Duration,
+    /// How long the agent may be silent before it counts as gone.
+    pub silence: Duration,
+    /// How long the agent may take to say hello once the carrier has started it.
+    pub hello: Duration,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            ping: Duration::from_secs(10),
+            silence: Duration::from_secs(60),
+            hello: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A node behind a carrier.
+///
+/// Connects at the first call. A connection that broke between two calls is made anew before the next; one that breaks in a
+/// call is made anew and the call repeated, once, where repeating it is harmless ([`Request::may_be_repeated`]); otherwise the
+/// call fails with [`NodeErrorKind::Unreachable`], and the node undoes its part unless a later call takes the lease over.
+///
+/// Dropping a call's future drops the connection with it.
+pub struct RemoteNode<C> {
+    spec: NodeSpec,
+    carrier: C,
+    limits: ClientLimits,
+    progress: Option<ProgressSink>,
+    slot: Mutex<Slot>,
+}
+
+/// The connection between two calls.
+#[derive(Default)]
+struct Slot {
+    connection: Option<Connection>,
+    /// Whether an agent may hold a lease, be it this connection's or that of one that broke.
+    leased: bool,
+}
+
+/// How a call failed.
+enum Failed {
+    /// On the node; the connection is good.
+    There(NodeError),
+    /// The connection.
+    Connection(ProtoError),
+}
+
+impl From<ProtoError> for Failed {
+    fn from(error: ProtoError) -> Self {
+        Failed::Connection(error)
+    }
+}
+
+impl<C: Carrier> RemoteNode<C> {
+    /// The node of `spec` (its directories as configured), reached by `carrier`.
+    pub fn new(spec: NodeSpec, carrier: C) -> Self {
+        Self {
+            spec,
+            carrier,
+            limits: ClientLimits::default(),
+            progress: None,
+            slot: Mutex::default(),
+        }
+    }
+
+    /// Tells `progress` how far archiving and staging are.
+    #[must_use]
+    pub fn with_progress(mut self, progress: ProgressSink) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Other times than the usual.
+    #[must_use]
+    pub fn with_limits(mut self, limits: ClientLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// A call without a stream of data.
+    async fn call(&self, request: Request) -> Result<Reply, NodeError> {
+        let mut slot = self.slot.lock().await;
+        slot.leased |= request.takes_lease();
+        let mut repeat = request.may_be_repeated();
+        loop {
+            // Out of its place for the time of the call, so that a dropped call leaves no half-used connection in it.
+            let mut connection = self.connected(slot.connection.take()).await?;
+            match self.exchange(&mut connection, request.clone()).await {
+                Ok(reply) => {
+                    slot.connection = Some(connection);
+                    return Ok(reply);
+                }
+                Err(Failed::There(error)) => {
+                    slot.connection = Some(connection);
+                    return Err(error);
+                }
+                Err(Failed::Connection(error)) => {
+                    let error = self.lost(connection, &error).await;
+                    if !repeat {
+                        return Err(error);
+                    }
+                    repeat = false;
+                    tracing::warn!(node = %self.spec.node, %error, "connecting again");
+                }
+            }
+        }
+    }
+
+    async fn exchange(&self, connection: &mut Connection, request: Request) -> Result<Reply, Failed> {
+        for frame in request_frames(request)? {
+            connection.send(frame).await?;
+        }
+        self.reply(connection).await
+    }
+
+    /// Waits for the reply, while progress comes in.
+    async fn reply(&self, connection: &mut Connection) -> Result<Reply, Failed> {
+        let mut parts = Parts::default();
+        loop {
+            match connection.next().await? {
+                Frame::Progress(json) => self.report(&json)?,
+                Frame::Part(json) => parts.add(&json)?,
+                Frame::Reply(json) => return finish(&json, parts),
+                other => return Err(ProtoError::Unexpected(other.name()).into()),
+            }
+        }
+    }
+
+    fn report(&self, json: &[u8]) -> Result<(), ProtoError> {
+        let progress: Progress = decode(json)?;
+        if let Some(sink) = &self.progress {
+            sink(&self.spec.node, &progress.what, progress.done, progress.total);
+        }
+        Ok(())
+    }
+
+    /// The connection at hand if it is still good, or a new one.
+    async fn connected(&self, held: Option<Connection>) -> Result<Connection, NodeError> {
+        if let Some(mut connection) = held {
+            if connection.is_good() {
+                return Ok(connection);
+            }
+            tracing::warn!(node = %self.spec.node, carrier = %self.carrier.describe(), "the connection broke meanwhile; connecting again");
+        }
+        Connection::open(&self.carrier, &self.spec, &self.limits).await
+    }
+
+    /// The error for a connection that broke in a call, with what the agent last said.
+    async fn lost(&self, connection: Connection, error: &ProtoError) -> NodeError {
+        let text = format!(
+            "the agent on {} ({}) was lost: {error}",
+            self.spec.node,
+            self.carrier.describe()
+        );
+        let kind = match error {
+            ProtoError::Ended | ProtoError::Broken(_) | ProtoError::Silent(_) => NodeErrorKind::Unreachable,
+            _ => NodeErrorKind::Agent,
+        };
+        NodeError::new(kind, connection.with_complaints(text).await)
+    }
+
+    /// Puts the connection back, or makes an error of its loss.
+    async fn settle<T>(
+        &self,
+        slot: &mut Slot,
+        connection: Connection,
+        outcome: Result<T, Failed>,
+    ) -> Result<T, NodeError> {
+        match outcome {
+            Ok(value) => {
+                slot.connection = Some(connection);
+                Ok(value)
+            }
+            Err(Failed::There(error)) => {
+                slot.connection = Some(connection);
+                Err(error)
+            }
+            Err(Failed::Connection(error)) => Err(self.lost(connection, &error).await),
+        }
+    }
+
+    async fn receive(
+        &self,
+        connection: &mut Connection,
+        request: &ArchiveRequest,
+        sink: &mut dyn ByteSink,
+    ) -> Result<ArchiveReport, Failed> {
+        for frame in request_frames(Request::Archive(request.clone()))? {
+            connection.send(frame).await?;
+        }
+        let mut parts = Parts::default();
+        let mut received = 0;
+        let mut refused: Option<StreamError> = None;
+        let reply = loop {
+            match connection.next().await? {
+                Frame::Data(bytes) => {
+                    received += bytes.len() as u64;
+                    // After the sink's refusal the agent still sends what it had under way, and then its reply.
+                    if refused.is_none()
+                        && let Err(error) = sink.write(bytes).await
+                    {
+                        refused = Some(error);
+                        connection.send(Frame::Abort).await?;
+                    }
+                }
+                Frame::Progress(json) => self.report(&json)?,
+                Frame::Part(json) => parts.add(&json)?,
+                Frame::Reply(json) => break finish(&json, parts),
+                other => return Err(ProtoError::Unexpected(other.name()).into()),
+            }
+        };
+        if let Some(error) = refused {
+            return Err(Failed::There(stream_failed("take the archive", error)));
+        }
+        match reply? {
+            Reply::Archive(report) if report.size == received => Ok(report),
+            Reply::Archive(report) => {
+                let text = format!("of an archive of {} bytes {received} came", report.size);
+                Err(Failed::There(NodeError::new(NodeErrorKind::Damaged, text)))
+            }
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    async fn send(
+        &self,
+        connection: &mut Connection,
+        request: &StageRequest,
+        source: &mut dyn ByteSource,
+    ) -> Result<StageReport, Failed> {
+        for frame in request_frames(Request::Stage(request.clone()))? {
+            connection.send(frame).await?;
+        }
+        let outbox = connection.outbox().clone();
+        let mut broken: Option<StreamError> = None;
+        let early = loop {
+            let next = match self.watching(connection, source.next()).await? {
+                Watched::Done(next) => next,
+                Watched::Reply(json) => break Some(json),
+            };
+            match next {
+                Ok(Some(bytes)) => match self.watching(connection, send_data(&outbox, bytes)).await? {
+                    Watched::Done(sent) => sent?,
+                    Watched::Reply(json) => break Some(json),
+                },
+                Ok(None) => {
+                    connection.send(Frame::End).await?;
+                    break None;
+                }
+                Err(error) => {
+                    broken = Some(error);
+                    connection.send(Frame::Abort).await?;
+                    break None;
+                }
+            }
+        };
+        let reply = match early {
+            Some(json) => {
+                connection.send(Frame::Abort).await?;
+                finish(&json, Parts::default())
+            }
+            None => self.reply(connection).await,
+        };
+        match (reply, broken) {
+            (Err(Failed::Connection(error)), _) => Err(error.into()),
+            (_, Some(error)) => Err(Failed::There(stream_failed("read the archive", error))),
+            (Ok(Reply::Stage(report)), None) => Ok(report),
+            (Ok(other), None) => Err(unexpected(&other).into()),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Does something while listening to the agent: its reply may come at any time and is then a failure to stop for, and what
+    /// it says meanwhile must be taken from it, or each end would wait for the other to read.
+    async fn watching<T>(
+        &self,
+        connection: &mut Connection,
+        doing: impl Future<Output = T>,
+    ) -> Result<Watched<T>, ProtoError> {
+        // Kept, not begun again: a source need not bear being dropped in the middle of a chunk.
+        let mut doing = std::pin::pin!(doing);
+        loop {
+            tokio::select! {
+                biased;
+                frame = connection.next() => match frame? {
+                    Frame::Progress(json) => self.report(&json)?,
+                    Frame::Reply(json) => return Ok(Watched::Reply(json)),
+                    other => return Err(ProtoError::Unexpected(other.name())),
+                },
+                done = &mut doing => return Ok(Watched::Done(done)),
+            }
+        }
+    }
+}
+
+/// What came first.
+enum Watched<T> {
+    Done(T),
+    Reply(Bytes),
+}
+
+fn finish(json: &[u8], parts: Parts) -> Result<Reply, Failed> {
+    let mut reply = decode::<Result<Reply, NodeError>>(json)?.map_err(Failed::There)?;
+    parts.complete_reply(&mut reply);
+    Ok(reply)
+}
+
+fn stream_failed(what: &str, error: StreamError) -> NodeError {
+    let kind = match &error {
+        StreamError::Interrupted => NodeErrorKind::Interrupted,
+        StreamError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => NodeErrorKind::NoSpace,
+        StreamError::Io { .. } | StreamError::Other(_) => NodeErrorKind::Io,
+    };
+    let mut message = format!("could not {what}: {error}");
+    if let Some(source) = std::error::Error::source(&error) {
+        message = format!("{message}: {source}");
+    }
+    NodeError::new(kind, message)
+}
+
+fn unexpected(_reply: &Reply) -> ProtoError {
+    ProtoError::Unexpected("reply to another request")
+}
+
+/// The port's methods differ in the variant of the reply only.
+macro_rules! call {
+    ($self:ident, $request:expr, $variant:path) => {
+        match $self.call($request).await? {
+            $variant(value) => Ok(value),
+            other => Err(NodeError::new(NodeErrorKind::Agent, unexpected(&other).to_string())),
+        }
+    };
+}
+
+#[async_trait]
+impl<C: Carrier> NodeTransport for RemoteNode<C> {
+    fn name(&self) -> &NodeName {
+        &self.spec.node
+    }
+
+    async fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError> {
+        call!(self, Request::Facts(request.clone()), Reply::Facts).map(|facts| *facts)
+    }
+
+    async fn state(&self) -> Result<ContainerState, NodeError> {
+        call!(self, Request::State, Reply::State)
+    }
+
+    async fn stop(&self, request: &StopRequest) -> Result<StopOutcome, NodeError> {
+        call!(self, Request::Stop(request.clone()), Reply::Stop)
+    }
+
+    async fn start(&self) -> Result<StartOutcome, NodeError> {
+        call!(self, Request::Start, Reply::Start)
+    }
+
+    async fn kafka(&self, question: KafkaQuestion) -> Result<KafkaAnswer, NodeError> {
+        call!(self, Request::Kafka(question), Reply::Kafka)
+    }
+
+    async fn prove_clean(&self) -> Result<CleanStopProof, NodeError> {
+        call!(self, Request::ProveClean, Reply::Proof)
+    }
+
+    async fn snapshot(&self, request: &SnapshotRequest) -> Result<SnapshotReport, NodeError> {
+        call!(self, Request::Snapshot(request.clone()), Reply::Snapshot)
+    }
+
+    async fn archive(&self, request: &ArchiveRequest, sink: &mut dyn ByteSink) -> Result<ArchiveReport, NodeError> {
+        let mut slot = self.slot.lock().await;
+        let mut connection = self.connected(slot.connection.take()).await?;
+        let outcome = self.receive(&mut connection, request, sink).await;
+        self.settle(&mut slot, connection, outcome).await
+    }
+
+    async fn stage(&self, request: &StageRequest, source: &mut dyn ByteSource) -> Result<StageReport, NodeError> {
+        let mut slot = self.slot.lock().await;
+        slot.leased = true;
+        let mut connection = self.connected(slot.connection.take()).await?;
+        let outcome = self.send(&mut connection, request, source).await;
+        self.settle(&mut slot, connection, outcome).await
+    }
+
+    async fn swap(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
+        call!(self, Request::Swap(request.clone()), Reply::Swap)
+    }
+
+    async fn swap_back(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
+        call!(self, Request::SwapBack(request.clone()), Reply::Swap)
+    }
+
+    async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError> {
+        call!(self, Request::Clean(request.clone()), Reply::Clean)
+    }
+
+    async fn forgo(&self) -> Result<(), NodeError> {
+        if !self.slot.lock().await.leased {
+            return Ok(());
+        }
+        match self.call(Request::Forgo).await? {
+            Reply::Done => {
+                self.slot.lock().await.leased = false;
+                Ok(())
+            }
+            other => Err(NodeError::new(NodeErrorKind::Agent, unexpected(&other).to_string())),
+        }
+    }
+
+    async fn release(&self) -> Result<(), NodeError> {
+        let broken = !self
+            .slot
+            .lock()
+            .await
+            .connection
+            .as_mut()
+            .is_some_and(Connection::is_good);
+        if broken {
+            // An agent that lost its connection may be waiting to undo what is not to be undone.
+            self.forgo().await?;
+        }
+        let mut slot = self.slot.lock().await;
+        let Some(mut connection) = slot.connection.take() else {
+            return Ok(());
+        };
+        let said = async {
+            connection.send(Frame::Goodbye).await?;
+            self.reply(&mut connection).await
+        };
+        match said.await {
+            Ok(_) => {
+                slot.leased = false;
+                Ok(())
+            }
+            Err(Failed::There(error)) => Err(error),
+            Err(Failed::Connection(_)) if !slot.leased => Ok(()),
+            Err(Failed::Connection(error)) => Err(self.lost(connection, &error).await),
+        }
+    }
+}
+
+/// So that a node can be shared.
+#[async_trait]
+impl<C: Carrier + ?Sized> Carrier for Arc<C> {
+    async fn open(&self) -> Result<crate::carrier::AgentPipe, NodeError> {
+        (**self).open().await
+    }
+
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+}

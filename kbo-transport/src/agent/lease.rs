@@ -1,0 +1,497 @@
+//! What a node has to undo alone when its caller vanishes, as a file beside the node's first data directory.
+//!
+//! `<parent>/.kbo/lease-<run>-<node>.<holder>.json`, held by one agent. Whoever renames the file has the duty: an agent that undoes
+//! renames its own, one that takes over renames another's, and a rename succeeds once. The file is a journal of lines, each the
+//! whole [`Duty`], written and synced before the step that it speaks of; its holder keeps it locked, so that a dead holder is known
+//! from a living one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use kbo_core::ids::{NodeName, RunId};
+use kbo_core::inventory::Dataset;
+use kbo_core::ports::node::{NodeError, NodeErrorKind};
+use serde::{Deserialize, Serialize};
+
+/// What is to be undone for one run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Duty {
+    /// Whose.
+    pub run: RunId,
+    /// Whether the container was running before it was stopped and is to be started again.
+    pub start: bool,
+    /// A stop is under way: who takes over waits for its end.
+    pub stopping: bool,
+    /// Datasets that are to be swapped back.
+    pub swapped: Vec<Dataset>,
+    /// How long to wait for the caller.
+    pub grace: Duration,
+    /// Controllers to be up before a broker starts.
+    pub wait_for: Vec<String>,
+}
+
+impl Duty {
+    /// A run that has changed nothing yet but for its work folder.
+    pub fn new(run: RunId, grace: Duration) -> Self {
+        Self {
+            run,
+            start: false,
+            stopping: false,
+            swapped: Vec::new(),
+            grace,
+            wait_for: Vec::new(),
+        }
+    }
+
+    /// Whether more than a work folder is at stake.
+    pub fn is_grave(&self) -> bool {
+        self.start || self.stopping || !self.swapped.is_empty()
+    }
+}
+
+/// The duties that this agent holds.
+pub struct Leases {
+    folder: Option<PathBuf>,
+    node: NodeName,
+    holder: String,
+    held: BTreeMap<RunId, Held>,
+}
+
+struct Held {
+    duty: Duty,
+    /// The file, kept open for its lock; none where there is no folder to put it in.
+    file: Option<(File, PathBuf)>,
+}
+
+/// What became of a try to take over what other agents hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody else holds anything of this node now.
+    Done,
+    /// A living agent is in the middle of something; try again.
+    Busy,
+}
+
+const HELD: &str = "json";
+const UNDOING: &str = "undoing";
+const CLAIMED: &str = "claimed";
+
+impl Leases {
+    /// No duty yet. `folder` is the work root beside the node's first directory.
+    pub fn new(node: NodeName, folder: Option<PathBuf>) -> Self {
+        let nanos = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_nanos());
+        // In helper containers every agent has the same pid; together with the time it is unique enough for one node.
+        let holder = format!("{:x}-{nanos:x}", std::process::id());
+        Self {
+            folder,
+            node,
+            holder,
+            held: BTreeMap::new(),
+        }
+    }
+
+    /// The duties held, oldest run first.
+    pub fn duties(&self) -> Vec<Duty> {
+        self.held.values().map(|held| held.duty.clone()).collect()
+    }
+
+    /// Notes a run's duty, first taking the lease if there is none. Durable when it returns.
+    ///
+    /// # Errors
+    /// Those of writing the file.
+    pub fn note(&mut self, run: &RunId, grace: Duration, change: impl FnOnce(&mut Duty)) -> Result<(), NodeError> {
+        let mut duty = match self.held.get(run) {
+            Some(held) => held.duty.clone(),
+            None => Duty::new(run.clone(), grace),
+        };
+        let before = duty.clone();
+        change(&mut duty);
+        match self.held.get_mut(run) {
+            Some(held) => {
+                if duty != before {
+                    if let Some((file, path)) = &mut held.file {
+                        append(file, &duty).map_err(|error| failed("write", path, &error))?;
+                    }
+                    held.duty = duty;
+                }
+            }
+            None => {
+                let file = self.create(&duty)?;
+                self.held.insert(run.clone(), Held { duty, file });
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a change of every duty held.
+    ///
+    /// # Errors
+    /// Those of writing the files.
+    pub fn note_all(&mut self, change: impl Fn(&mut Duty)) -> Result<(), NodeError> {
+        for duty in self.duties() {
+            self.note(&duty.run, duty.grace, &change)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over every lease that another agent of this node holds, and its duty with it.
+    ///
+    /// # Errors
+    /// Those of reading and writing the files.
+    pub async fn claim_others(&mut self) -> Result<Claim, NodeError> {
+        for found in self.others()? {
+            let mine = self.path(&found.run, CLAIMED);
+            if found.state == UNDOING && is_locked(&found.path) {
+                return Ok(Claim::Busy);
+            }
+            match fs::rename(&found.path, &mine) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed("rename", &found.path, &error)),
+            }
+            tracing::info!(run = %found.run, from = %found.path.display(), "taking over what another agent had to undo");
+            // Its holder may still be stopping the container: a start that came before the end of that would be lost.
+            let deadline = Instant::now() + Duration::from_secs(600);
+            let duty = loop {
+                let duty = last_line(&mine).map_err(|error| failed("read", &mine, &error))?;
+                match duty {
+                    Some(duty) if duty.stopping && is_locked(&mine) && Instant::now() < deadline => {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                    duty => break duty,
+                }
+            };
+            if let Some(duty) = duty {
+                self.note(&found.run, duty.grace, |ours| {
+                    ours.start |= duty.start;
+                    ours.swapped.extend(&duty.swapped);
+                    ours.swapped.sort();
+                    ours.swapped.dedup();
+                    ours.wait_for = duty.wait_for;
+                    ours.grace = ours.grace.max(duty.grace);
+                })?;
+            } else {
+                tracing::warn!(path = %mine.display(), "the lease is unreadable; taking nothing over");
+            }
+            fs::remove_file(&mine).map_err(|error| failed("remove", &mine, &error))?;
+        }
+        Ok(Claim::Done)
+    }
+
+    /// Runs for which another agent has something grave to undo, or is alive: their work folders are not orphans. Leases that say
+    /// no more than that a dead agent had a work folder are removed.
+    ///
+    /// # Errors
+    /// Those of reading the folder.
+    pub fn runs_of_others(&self) -> Result<Vec<RunId>, NodeError> {
+        let mut runs = Vec::new();
+        for found in self.others()? {
+            let duty = last_line(&found.path).ok().flatten();
+            if is_locked(&found.path) || duty.is_some_and(|duty| duty.is_grave()) {
+                runs.push(found.run);
+            } else {
+                let _ = fs::remove_file(&found.path);
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Whether nobody has taken a run's duty over.
+    pub fn is_ours(&self, run: &RunId) -> bool {
+        match self.held.get(run) {
+            Some(Held {
+                file: Some((_, path)), ..
+            }) => fs::symlink_metadata(path).is_ok(),
+            Some(_) => true,
+            None => false,
+        }
+    }
+
+    /// Makes a duty ours for good, so that nobody takes it over while it is carried out. False if somebody has.
+    pub fn seize(&mut self, run: &RunId) -> bool {
+        self.move_to(run, UNDOING)
+    }
+
+    /// Makes a seized duty one that may be taken over again.
+    pub fn yield_back(&mut self, run: &RunId) -> bool {
+        self.move_to(run, HELD)
+    }
+
+    fn move_to(&mut self, run: &RunId, state: &str) -> bool {
+        let to = self.path(run, state);
+        match self.held.get_mut(run) {
+            Some(Held {
+                file: Some((_, path)), ..
+            }) => {
+                let moved = fs::rename(&*path, &to).is_ok();
+                if moved {
+                    *path = to;
+                }
+                moved
+            }
+            Some(_) => true,
+            None => false,
+        }
+    }
+
+    /// Gives a run's lease back.
+    pub fn drop_run(&mut self, run: &RunId) {
+        if let Some(Held {
+            file: Some((_, path)), ..
+        }) = self.held.remove(run)
+            && let Err(error) = fs::remove_file(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "cannot remove the lease");
+        }
+        if let Some(folder) = &self.folder {
+            // Another run's or directory's work keeps it.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    /// Gives every lease back.
+    pub fn drop_all(&mut self) {
+        for duty in self.duties() {
+            self.drop_run(&duty.run);
+        }
+    }
+
+    fn path(&self, run: &RunId, state: &str) -> PathBuf {
+        let name = format!("lease-{run}-{}.{}.{state}", self.node, self.holder);
+        self.folder.clone().unwrap_or_default().join(name)
+    }
+
+    fn create(&self, duty: &Duty) -> Result<Option<(File, PathBuf)>, NodeError> {
+        let Some(folder) = &self.folder else { return Ok(None) };
+        let path = self.path(&duty.run, HELD);
+        let temporary = self.path(&duty.run, "new");
+        let mut tries = 0;
+        let mut file = loop {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(|error| failed("create", folder, &error))?;
+            match OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .read(true)
+                .write(true)
+                .open(&temporary)
+            {
+                Ok(file) => break file,
+                // Somebody else found the folder empty just then, and removed it.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && tries < 8 => tries += 1,
+                Err(error) => return Err(failed("create", &temporary, &error)),
+            }
+        };
+        let written = append(&mut file, duty)
+            .and_then(|()| file.try_lock().map_err(std::io::Error::from))
+            .and_then(|()| fs::rename(&temporary, &path))
+            .and_then(|()| File::open(folder)?.sync_all());
+        match written {
+            Ok(()) => Ok(Some((file, path))),
+            Err(error) => {
+                let _ = fs::remove_file(&temporary);
+                Err(failed("write", &path, &error))
+            }
+        }
+    }
+
+    /// The leases of this node that are not ours.
+    fn others(&self) -> Result<Vec<Found>, NodeError> {
+        let Some(folder) = &self.folder else {
+            return Ok(Vec::new());
+        };
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed("read", folder, &error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| failed("read", folder, &error))?;
+            let name = entry.file_name();
+            let Some((run, holder, state)) = name.to_str().and_then(|name| self.parse(name)) else {
+                continue;
+            };
+            if holder != self.holder {
+                found.push(Found {
+                    run,
+                    state,
+                    path: entry.path(),
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// The run, the holder and the state that a file's name tells, if it is a lease of this node.
+    fn parse<'a>(&self, name: &'a str) -> Option<(RunId, &'a str, &'static str)> {
+        let rest = name.strip_prefix("lease-")?;
+        let run: RunId = rest.get(..16)?.parse().ok()?;
+        let (holder, state) = rest[16..]
+            .strip_prefix('-')?
+            .strip_prefix(self.node.as_str())?
+            .strip_prefix('.')?
+            .split_once('.')?;
+        let state = [HELD, UNDOING, CLAIMED].into_iter().find(|known| *known == state)?;
+        Some((run, holder, state))
+    }
+}
+
+struct Found {
+    run: RunId,
+    state: &'static str,
+    path: PathBuf,
+}
+
+fn append(file: &mut File, duty: &Duty) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(duty)?;
+    line.push(b'\n');
+    file.seek(SeekFrom::End(0))?;
+    file.write_all(&line)?;
+    file.sync_data()
+}
+
+/// The last line that was written to its end.
+fn last_line(path: &Path) -> std::io::Result<Option<Duty>> {
+    let mut text = String::new();
+    File::open(path)?.take(1 << 20).read_to_string(&mut text)?;
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    Ok(whole.lines().rev().find_map(|line| serde_json::from_str(line).ok()))
+}
+
+/// Whether a living agent holds the file.
+fn is_locked(path: &Path) -> bool {
+    match File::open(path) {
+        Ok(file) => matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)),
+        Err(_) => false,
+    }
+}
+
+fn failed(doing: &str, path: &Path, error: &std::io::Error) -> NodeError {
+    let kind = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => NodeErrorKind::NoSpace,
+        _ => NodeErrorKind::Io,
+    };
+    NodeError::new(kind, format!("cannot {doing} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(second: u8) -> RunId {
+        format!("20261122T0300{second:02}Z").parse().unwrap()
+    }
+
+    fn leases(folder: &Path, node: &str, holder: &str) -> Leases {
+        let mut leases = Leases::new(node.parse().unwrap(), Some(folder.join(".kbo")));
+        leases.holder = holder.to_owned();
+        leases
+    }
+
+    const GRACE: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_lease_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = leases(dir.path(), "b1", "x");
+        one.note(&run(1), GRACE, |duty| duty.start = true).unwrap();
+        assert!(one.is_ours(&run(1)));
+        one.drop_all();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_duty_goes_over_and_the_first_holder_notices() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut one, mut two) = (leases(dir.path(), "b1", "x"), leases(dir.path(), "b1", "y"));
+        one.note(&run(1), GRACE, |duty| duty.start = true).unwrap();
+        one.note(&run(1), GRACE, |duty| duty.swapped = vec![Dataset::Data])
+            .unwrap();
+        assert_eq!(two.claim_others().await.unwrap(), Claim::Done);
+        assert!(!one.is_ours(&run(1)) && !one.seize(&run(1)));
+        assert!(two.is_ours(&run(1)));
+        assert!(two.duties()[0].start && two.duties()[0].swapped == [Dataset::Data]);
+        // The first holder's going does not take the second one's lease with it.
+        one.drop_all();
+        assert!(two.is_ours(&run(1)));
+    }
+
+    #[tokio::test]
+    async fn nobody_takes_over_what_is_being_undone_unless_the_undoer_died() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut one, mut two) = (leases(dir.path(), "b1", "x"), leases(dir.path(), "b1", "y"));
+        one.note(&run(1), GRACE, |duty| duty.start = true).unwrap();
+        assert!(one.seize(&run(1)));
+        assert_eq!(two.claim_others().await.unwrap(), Claim::Busy);
+        drop(one);
+        assert_eq!(two.claim_others().await.unwrap(), Claim::Done);
+        assert!(two.duties()[0].start);
+    }
+
+    #[tokio::test]
+    async fn other_nodes_leases_in_the_same_folder_are_theirs() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = leases(dir.path(), "b1.x", "x");
+        one.note(&run(1), GRACE, |duty| duty.start = true).unwrap();
+        for other in ["b1", "b2", "b1.x.y"] {
+            let mut two = leases(dir.path(), other, "y");
+            two.claim_others().await.unwrap();
+            assert!(two.duties().is_empty(), "{other}");
+        }
+        assert!(one.is_ours(&run(1)));
+    }
+
+    #[tokio::test]
+    async fn a_stop_under_way_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut one, mut two) = (leases(dir.path(), "b1", "x"), leases(dir.path(), "b1", "y"));
+        one.note(&run(1), GRACE, |duty| (duty.start, duty.stopping) = (true, true))
+            .unwrap();
+        let claim = tokio::spawn(async move { two.claim_others().await.map(|_| two.duties()) });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!claim.is_finished());
+        one.note(&run(1), GRACE, |duty| duty.stopping = false).unwrap();
+        assert!(claim.await.unwrap().unwrap()[0].start);
+    }
+
+    #[test]
+    fn a_torn_line_is_as_if_it_had_not_been_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = leases(dir.path(), "b1", "x");
+        one.note(&run(1), GRACE, |duty| duty.start = true).unwrap();
+        let path = one.path(&run(1), HELD);
+        OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(b"{\"run\":\"2026")
+            .unwrap();
+        assert!(last_line(&path).unwrap().unwrap().start);
+    }
+
+    #[test]
+    fn leases_of_the_dead_that_only_had_a_work_folder_do_not_keep_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let two = leases(dir.path(), "b1", "y");
+        let mut one = leases(dir.path(), "b1", "x");
+        one.note(&run(1), GRACE, |_| {}).unwrap();
+        assert_eq!(two.runs_of_others().unwrap(), [run(1)]);
+        drop(one);
+        assert!(two.runs_of_others().unwrap().is_empty());
+        let mut three = leases(dir.path(), "b1", "z");
+        three.note(&run(2), GRACE, |duty| duty.start = true).unwrap();
+        drop(three);
+        assert_eq!(two.runs_of_others().unwrap(), [run(2)]);
+    }
+}

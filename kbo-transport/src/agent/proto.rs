@@ -1,0 +1,532 @@
+//! What goes over the pipe: frames and messages, as data.
+//!
+//! A frame is a big-endian `u32` length of the payload, a type byte, the payload. Messages are JSON, since the ports' types use
+//! serde forms (flattened and tagged enums) that formats without field names cannot hold. Bulk data is raw.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kbo_archive::DirSpec;
+use kbo_core::ids::NodeName;
+use kbo_core::inventory::{Dataset, Role};
+use kbo_core::manifest::FileRecord;
+use kbo_core::ports::node::{
+    ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerState, FactsRequest,
+    KafkaAnswer, KafkaQuestion, NodeError, NodeFacts, PartitionState, SnapshotReport, SnapshotRequest, StageReport,
+    StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+};
+use kbo_core::secret::Secret;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::kafka::KafkaAccess;
+use crate::local::NodeSpec;
+
+/// What an agent's output begins with. Anything else is not an agent: a login banner, an error of a shell.
+pub const MAGIC: &[u8; 8] = b"\0kbo-ag\n";
+
+/// The protocol's version; both ends must speak the same.
+pub const PROTOCOL: u32 = 1;
+
+/// The longest payload of a message.
+pub const MAX_MESSAGE: usize = 4 << 20;
+
+/// The longest payload of a data frame.
+pub const MAX_DATA: usize = 1 << 20;
+
+/// Bytes of JSON after which a list goes on in the next [`Frame::Part`].
+const PART_SIZE: usize = 256 << 10;
+
+/// How many bytes the parts of one message may have together: room for some millions of files.
+pub const MAX_PARTS: usize = 2 << 30;
+
+/// One frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// Agent: who it is; the first frame. A [`Hello`].
+    Hello(Bytes),
+    /// Client: which node to serve; the second. An [`Open`].
+    Open(Bytes),
+    /// Client: an operation. A [`Request`].
+    Request(Bytes),
+    /// Either: some entries of a list of the message that follows. A [`Part`].
+    Part(Bytes),
+    /// Either: some bytes of an archive.
+    Data(Bytes),
+    /// Client: the archive ends here.
+    End,
+    /// Client: it wants no more of this operation. The agent still replies.
+    Abort,
+    /// Agent: how far it is. A [`Progress`].
+    Progress(Bytes),
+    /// Agent: it is alive.
+    Heartbeat,
+    /// Client: it is alive.
+    Ping,
+    /// Agent: the end of an operation. A `Result<Reply, NodeError>`.
+    Reply(Bytes),
+    /// Client: nothing is to be undone, the agent may go. Answered with a reply.
+    Goodbye,
+}
+
+/// Why bytes are no frame or no message.
+#[derive(Debug, thiserror::Error)]
+pub enum ProtoError {
+    /// The stream ended, between frames.
+    #[error("the stream ended")]
+    Ended,
+    /// The stream failed, or ended within a frame.
+    #[error("the stream broke")]
+    Broken(#[from] std::io::Error),
+    /// Nothing came for too long.
+    #[error("nothing came for {0} s")]
+    Silent(u64),
+    /// A type byte that means nothing.
+    #[error("unknown frame type {0}")]
+    UnknownType(u8),
+    /// A length beyond what the type may have.
+    #[error("a frame of type {kind} claims {length} bytes")]
+    TooLong {
+        /// The frame's type byte.
+        kind: u8,
+        /// The length that it claims.
+        length: usize,
+    },
+    /// A message that does not parse.
+    #[error("a message does not parse: {0}")]
+    Message(String),
+    /// A frame at a time at which it means nothing.
+    #[error("unexpected frame {0}")]
+    Unexpected(&'static str),
+}
+
+impl Frame {
+    /// The type byte and the payload.
+    pub fn split(&self) -> (u8, &[u8]) {
+        match self {
+            Frame::Hello(json) => (1, json),
+            Frame::Open(json) => (2, json),
+            Frame::Request(json) => (3, json),
+            Frame::Part(json) => (4, json),
+            Frame::Data(bytes) => (5, bytes),
+            Frame::End => (6, &[]),
+            Frame::Abort => (7, &[]),
+            Frame::Progress(json) => (8, json),
+            Frame::Heartbeat => (9, &[]),
+            Frame::Ping => (10, &[]),
+            Frame::Reply(json) => (11, json),
+            Frame::Goodbye => (12, &[]),
+        }
+    }
+
+    /// The frame's name, for errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Frame::Hello(_) => "hello",
+            Frame::Open(_) => "open",
+            Frame::Request(_) => "request",
+            Frame::Part(_) => "part",
+            Frame::Data(_) => "data",
+            Frame::End => "end",
+            Frame::Abort => "abort",
+            Frame::Progress(_) => "progress",
+            Frame::Heartbeat => "heartbeat",
+            Frame::Ping => "ping",
+            Frame::Reply(_) => "reply",
+            Frame::Goodbye => "goodbye",
+        }
+    }
+
+    /// The five bytes before the payload.
+    pub fn header(&self) -> [u8; 5] {
+        let (kind, payload) = self.split();
+        let [a, b, c, d] = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
+        [a, b, c, d, kind]
+    }
+
+    /// The longest payload that a frame of this type may have.
+    ///
+    /// # Errors
+    /// An unknown type.
+    pub fn limit(kind: u8) -> Result<usize, ProtoError> {
+        match kind {
+            1 | 2 | 3 | 4 | 8 | 11 => Ok(MAX_MESSAGE),
+            5 => Ok(MAX_DATA),
+            6 | 7 | 9 | 10 | 12 => Ok(0),
+            other => Err(ProtoError::UnknownType(other)),
+        }
+    }
+
+    /// A frame of its parts.
+    ///
+    /// # Errors
+    /// An unknown type, a payload that is too long.
+    pub fn join(kind: u8, payload: Bytes) -> Result<Self, ProtoError> {
+        if payload.len() > Self::limit(kind)? {
+            return Err(ProtoError::TooLong {
+                kind,
+                length: payload.len(),
+            });
+        }
+        Ok(match kind {
+            1 => Frame::Hello(payload),
+            2 => Frame::Open(payload),
+            3 => Frame::Request(payload),
+            4 => Frame::Part(payload),
+            5 => Frame::Data(payload),
+            6 => Frame::End,
+            7 => Frame::Abort,
+            8 => Frame::Progress(payload),
+            9 => Frame::Heartbeat,
+            10 => Frame::Ping,
+            11 => Frame::Reply(payload),
+            12 => Frame::Goodbye,
+            other => return Err(ProtoError::UnknownType(other)),
+        })
+    }
+}
+
+/// Who an agent is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// The version of kbo.
+    pub version: String,
+}
+
+impl Hello {
+    /// This build's.
+    pub fn ours() -> Self {
+        Self {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// Which node to serve. The only message with secrets in it, which it gives away on purpose: the type that holds them everywhere
+/// else would send its redacted form. Never logged.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Open {
+    node: NodeName,
+    role: Role,
+    container: String,
+    engine_socket: String,
+    dirs: Vec<OpenDir>,
+    hosts: Vec<String>,
+    ca_pem: Option<String>,
+    cert_pem: Option<String>,
+    key_pem: Option<String>,
+    key_password: Option<String>,
+    verify_hostname: bool,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct OpenDir {
+    dataset: Dataset,
+    label: String,
+    path: std::path::PathBuf,
+}
+
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Open").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl From<&NodeSpec> for Open {
+    fn from(spec: &NodeSpec) -> Self {
+        let exposed = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
+        let dirs = spec
+            .dirs
+            .iter()
+            .cloned()
+            .map(|DirSpec { dataset, label, path }| OpenDir { dataset, label, path });
+        Self {
+            node: spec.node.clone(),
+            role: spec.role,
+            container: spec.container.clone(),
+            engine_socket: spec.engine_socket.clone(),
+            dirs: dirs.collect(),
+            hosts: spec.hosts.clone(),
+            ca_pem: spec.kafka.ca_pem.clone(),
+            cert_pem: spec.kafka.cert_pem.clone(),
+            key_pem: exposed(&spec.kafka.key_pem),
+            key_password: exposed(&spec.kafka.key_password),
+            verify_hostname: spec.kafka.verify_hostname,
+        }
+    }
+}
+
+impl From<Open> for NodeSpec {
+    fn from(open: Open) -> Self {
+        let dirs = open
+            .dirs
+            .into_iter()
+            .map(|OpenDir { dataset, label, path }| DirSpec { dataset, label, path });
+        Self {
+            node: open.node,
+            role: open.role,
+            container: open.container,
+            engine_socket: open.engine_socket,
+            dirs: dirs.collect(),
+            hosts: open.hosts,
+            kafka: KafkaAccess {
+                ca_pem: open.ca_pem,
+                cert_pem: open.cert_pem,
+                key_pem: open.key_pem.map(Secret::new),
+                key_password: open.key_password.map(Secret::new),
+                verify_hostname: open.verify_hostname,
+            },
+        }
+    }
+}
+
+/// An operation; the methods of the port. Lists that may be long travel in [`Part`]s before it and are empty in here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// `facts`
+    Facts(FactsRequest),
+    /// `state`
+    State,
+    /// `stop`
+    Stop(StopRequest),
+    /// `start`
+    Start,
+    /// `kafka`
+    Kafka(KafkaQuestion),
+    /// `prove_clean`
+    ProveClean,
+    /// `snapshot`
+    Snapshot(SnapshotRequest),
+    /// `archive`; data frames come before the reply.
+    Archive(ArchiveRequest),
+    /// `stage`; data frames and an end (or an abort) follow it.
+    Stage(StageRequest),
+    /// `swap`
+    Swap(SwapRequest),
+    /// `swap_back`
+    SwapBack(SwapRequest),
+    /// `clean`
+    Clean(CleanRequest),
+    /// `forgo`
+    Forgo,
+}
+
+impl Request {
+    /// Whether the node has something to undo after it, if its client vanishes.
+    pub fn takes_lease(&self) -> bool {
+        match self {
+            Request::Stop(request) => request.lease.is_some(),
+            Request::Snapshot(_) | Request::Stage(_) | Request::Swap(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it may be sent again when nobody knows if it was carried out: nothing of it depends on the connection, and
+    /// carrying it out twice is carrying it out once.
+    pub fn may_be_repeated(&self) -> bool {
+        matches!(
+            self,
+            Request::Facts(_)
+                | Request::State
+                | Request::Start
+                | Request::Kafka(_)
+                | Request::ProveClean
+                | Request::Clean(_)
+                | Request::Forgo
+        )
+    }
+}
+
+/// What an operation came to. Lists that may be long travel in [`Part`]s before it and are empty in here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// To [`Frame::Open`] and [`Frame::Goodbye`], and `forgo`.
+    Done,
+    /// `facts`
+    Facts(Box<NodeFacts>),
+    /// `state`
+    State(ContainerState),
+    /// `stop`
+    Stop(StopOutcome),
+    /// `start`
+    Start(StartOutcome),
+    /// `kafka`
+    Kafka(KafkaAnswer),
+    /// `prove_clean`
+    Proof(CleanStopProof),
+    /// `snapshot`
+    Snapshot(SnapshotReport),
+    /// `archive`
+    Archive(ArchiveReport),
+    /// `stage`
+    Stage(StageReport),
+    /// `swap`, `swap_back`
+    Swap(SwapOutcome),
+    /// `clean`
+    Clean(CleanReport),
+}
+
+/// Some entries of a list of the message that follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Of `StageRequest::files` and `ArchiveReport::files`.
+    Files(Vec<FileRecord>),
+    /// Of `ArchiveReport::damage`.
+    Damage(Vec<String>),
+    /// Of `KafkaAnswer::Partitions`.
+    Partitions(Vec<PartitionState>),
+}
+
+/// How far an operation is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is being moved: `archive data`.
+    pub what: String,
+    /// Bytes of files done.
+    pub done: u64,
+    /// Bytes of files in all, as far as known.
+    pub total: u64,
+}
+
+/// The parts received before a message, by list.
+#[derive(Debug, Default)]
+pub struct Parts {
+    files: Vec<FileRecord>,
+    damage: Vec<String>,
+    partitions: Vec<PartitionState>,
+    bytes: usize,
+}
+
+impl Parts {
+    /// Adds a received part.
+    ///
+    /// # Errors
+    /// A part that does not parse; more of them than any node has.
+    pub fn add(&mut self, payload: &[u8]) -> Result<(), ProtoError> {
+        self.bytes += payload.len();
+        if self.bytes > MAX_PARTS {
+            return Err(ProtoError::TooLong {
+                kind: 4,
+                length: self.bytes,
+            });
+        }
+        match decode(payload)? {
+            Part::Files(mut some) => self.files.append(&mut some),
+            Part::Damage(mut some) => self.damage.append(&mut some),
+            Part::Partitions(mut some) => self.partitions.append(&mut some),
+        }
+        Ok(())
+    }
+
+    /// Puts the lists back into the request that they came before.
+    pub fn complete_request(self, request: &mut Request) {
+        if let Request::Stage(stage) = request {
+            stage.files = self.files;
+        }
+    }
+
+    /// Puts the lists back into the reply that they came before.
+    pub fn complete_reply(self, reply: &mut Reply) {
+        match reply {
+            Reply::Archive(report) => {
+                report.files = self.files;
+                report.damage = self.damage;
+            }
+            Reply::Kafka(KafkaAnswer::Partitions(partitions)) => *partitions = self.partitions,
+            _ => {}
+        }
+    }
+}
+
+/// A request as frames.
+///
+/// # Errors
+/// A message that is too long all the same.
+pub fn request_frames(mut request: Request) -> Result<Vec<Frame>, ProtoError> {
+    let mut frames = Vec::new();
+    if let Request::Stage(stage) = &mut request {
+        parts("files", &std::mem::take(&mut stage.files), &mut frames)?;
+    }
+    frames.push(Frame::Request(encode(&request)?));
+    Ok(frames)
+}
+
+/// A reply as frames.
+///
+/// # Errors
+/// A message that is too long all the same.
+pub fn reply_frames(mut reply: Result<Reply, NodeError>) -> Result<Vec<Frame>, ProtoError> {
+    let mut frames = Vec::new();
+    match &mut reply {
+        Ok(Reply::Archive(report)) => {
+            parts("files", &std::mem::take(&mut report.files), &mut frames)?;
+            parts("damage", &std::mem::take(&mut report.damage), &mut frames)?;
+        }
+        Ok(Reply::Kafka(KafkaAnswer::Partitions(partitions))) => {
+            parts("partitions", &std::mem::take(partitions), &mut frames)?;
+        }
+        _ => {}
+    }
+    frames.push(Frame::Reply(encode(&reply)?));
+    Ok(frames)
+}
+
+/// `list` in as many [`Frame::Part`]s as it needs, written by hand so that no entry is encoded twice to find the cuts.
+fn parts<T: Serialize>(name: &str, list: &[T], frames: &mut Vec<Frame>) -> Result<(), ProtoError> {
+    let opening = format!("{{\"{name}\":[");
+    let mut entries = list.iter().peekable();
+    while entries.peek().is_some() {
+        let mut json = BytesMut::with_capacity(PART_SIZE + 4096);
+        json.put_slice(opening.as_bytes());
+        let start = json.len();
+        while json.len() < PART_SIZE
+            && let Some(entry) = entries.next()
+        {
+            if json.len() > start {
+                json.put_u8(b',');
+            }
+            serde_json::to_writer((&mut json).writer(), entry).map_err(unencodable)?;
+        }
+        json.put_slice(b"]}");
+        if json.len() > MAX_MESSAGE {
+            return Err(ProtoError::TooLong {
+                kind: 4,
+                length: json.len(),
+            });
+        }
+        frames.push(Frame::Part(json.freeze()));
+    }
+    Ok(())
+}
+
+/// A message as JSON.
+///
+/// # Errors
+/// A message that is longer than a frame may be.
+pub fn encode<T: Serialize>(message: &T) -> Result<Bytes, ProtoError> {
+    let json = serde_json::to_vec(message).map_err(unencodable)?;
+    if json.len() > MAX_MESSAGE {
+        return Err(ProtoError::TooLong {
+            kind: 0,
+            length: json.len(),
+        });
+    }
+    Ok(json.into())
+}
+
+/// A message from JSON.
+///
+/// # Errors
+/// Other JSON, no JSON.
+pub fn decode<T: DeserializeOwned>(json: &[u8]) -> Result<T, ProtoError> {
+    // Without the position and without the text: a message may hold secrets, and serde's errors quote.
+    serde_json::from_slice(json).map_err(|error| ProtoError::Message(format!("{:?} error", error.classify())))
+}
+
+fn unencodable(error: serde_json::Error) -> ProtoError {
+    ProtoError::Message(error.to_string())
+}

@@ -1,0 +1,503 @@
+//! The node's end of the pipe.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use kbo_core::ids::RunId;
+use kbo_core::ports::node::{
+    ArchiveRequest, CleanReport, CleanRequest, NodeError, NodeErrorKind, NodeTransport, StageRequest, StartOutcome,
+    StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+};
+use kbo_core::ports::stream::{ByteSink, ByteSource, StreamError};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::lease::{Claim, Leases};
+use super::proto::{self, Frame, Hello, MAGIC, Open, Parts, Progress, ProtoError, Reply, Request, decode, encode};
+use super::undo;
+use super::wire::{Inbox, Outbox, send_data, spawn_reader, spawn_writer};
+use crate::local::{Engine, LocalNode, NodeSpec, ProgressSink};
+
+/// The agent's times, and what tests replace.
+#[derive(Clone)]
+pub struct AgentLimits {
+    /// After how long without another frame a heartbeat is sent.
+    pub heartbeat: Duration,
+    /// How long the client may be silent before it counts as gone. A central machine that loses its power closes no connection.
+    pub silence: Duration,
+    /// How long a run that stopped nothing is kept for a client that comes back.
+    pub grace: Duration,
+    /// How long a request waits for another agent that is undoing something on this node.
+    pub patience: Duration,
+    /// The times of undoing.
+    pub undo: undo::UndoLimits,
+    /// The engine to use instead of the one behind the socket that the client names.
+    pub engine: Option<Arc<dyn Engine>>,
+}
+
+impl Default for AgentLimits {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(5),
+            silence: Duration::from_secs(60),
+            grace: Duration::from_secs(20),
+            patience: Duration::from_secs(60),
+            undo: undo::UndoLimits::default(),
+            engine: None,
+        }
+    }
+}
+
+/// Serves one client over a pair of streams until it says goodbye. When it vanishes instead, undoes what it left undone.
+///
+/// # Errors
+/// Those of the stream and of the protocol before a node was opened; afterwards all errors go to the client.
+pub async fn serve<R, W>(reader: R, mut writer: W, limits: AgentLimits) -> Result<(), NodeError>
+where
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    let broken = |error: ProtoError| NodeError::new(NodeErrorKind::Agent, format!("no client: {error}"));
+    writer.write_all(MAGIC).await.map_err(|error| broken(error.into()))?;
+    let (inbox, reading) = spawn_reader(reader, limits.silence);
+    let (outbox, writing) = spawn_writer(writer, limits.heartbeat, Frame::Heartbeat);
+    let hello = encode(&Hello::ours()).map_err(broken)?;
+    let _ = outbox.send(Frame::Hello(hello)).await;
+
+    let served = Session::open(inbox, outbox, limits).await;
+    if let Ok(mut session) = served {
+        let gone = session.run().await;
+        let Session {
+            node,
+            leases,
+            limits,
+            inbox,
+            outbox,
+        } = session;
+        drop((inbox, outbox));
+        // From here on nobody reads what this process writes.
+        reading.abort();
+        match gone {
+            Gone::Goodbye => {}
+            Gone::Vanished(why) => {
+                writing.abort();
+                super::stdio::silence_stderr();
+                tracing::warn!(node = %node.spec().node, %why, "the client vanished");
+                undo::undo(&node, leases, &limits.undo).await;
+                return Ok(());
+            }
+        }
+        // The last reply must be out before the process ends.
+        let _ = tokio::time::timeout(Duration::from_secs(5), writing).await;
+        return Ok(());
+    }
+    reading.abort();
+    let _ = tokio::time::timeout(Duration::from_secs(5), writing).await;
+    served.map(|_| ())
+}
+
+/// How a session ended.
+enum Gone {
+    /// Nothing is to be undone.
+    Goodbye,
+    /// Everything is.
+    Vanished(ProtoError),
+}
+
+/// One client, one node.
+struct Session {
+    node: LocalNode,
+    leases: Leases,
+    limits: AgentLimits,
+    inbox: Inbox,
+    outbox: Outbox,
+}
+
+impl Session {
+    async fn open(mut inbox: Inbox, outbox: Outbox, limits: AgentLimits) -> Result<Self, NodeError> {
+        let opened = match inbox.recv().await {
+            Some(Ok(Frame::Open(json))) => decode::<Open>(&json),
+            Some(Ok(other)) => Err(ProtoError::Unexpected(other.name())),
+            Some(Err(error)) => Err(error),
+            None => Err(ProtoError::Ended),
+        };
+        let spec: NodeSpec = match opened {
+            Ok(open) => open.into(),
+            Err(error) => {
+                let error = NodeError::new(NodeErrorKind::Agent, format!("the agent could not be opened: {error}"));
+                send_reply(&outbox, Err(error.clone())).await;
+                return Err(error);
+            }
+        };
+        let mut node = LocalNode::new(spec, Some(progress(&outbox)));
+        if let Some(engine) = &limits.engine {
+            node = node.with_engine(engine.clone());
+        }
+        let leases = Leases::new(node.spec().node.clone(), node.work_root());
+        send_reply(&outbox, Ok(Reply::Done)).await;
+        Ok(Self {
+            node,
+            leases,
+            limits,
+            inbox,
+            outbox,
+        })
+    }
+
+    async fn run(&mut self) -> Gone {
+        let mut parts = Parts::default();
+        loop {
+            let frame = match self.inbox.recv().await {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return Gone::Vanished(error),
+                None => return Gone::Vanished(ProtoError::Ended),
+            };
+            let outcome = match frame {
+                Frame::Part(json) => parts.add(&json),
+                Frame::Request(json) => match decode::<Request>(&json) {
+                    Ok(mut request) => {
+                        std::mem::take(&mut parts).complete_request(&mut request);
+                        self.answer(request).await
+                    }
+                    Err(error) => Err(error),
+                },
+                // It crossed the reply that it was sent against.
+                Frame::Abort => Ok(()),
+                Frame::Goodbye => {
+                    self.leases.drop_all();
+                    send_reply(&self.outbox, Ok(Reply::Done)).await;
+                    return Gone::Goodbye;
+                }
+                other => Err(ProtoError::Unexpected(other.name())),
+            };
+            if let Err(error) = outcome {
+                let text = format!("the client does not keep to the protocol: {error}");
+                send_reply(&self.outbox, Err(NodeError::new(NodeErrorKind::Agent, text))).await;
+                return Gone::Vanished(error);
+            }
+        }
+    }
+
+    /// Carries one request out and replies. An error is one of the connection; it ends the session.
+    async fn answer(&mut self, request: Request) -> Result<(), ProtoError> {
+        tracing::debug!(request = name_of(&request), "begin");
+        let started = Instant::now();
+        let mut lost = Ok(());
+        let reply = match request {
+            Request::Archive(request) => {
+                let (reply, connection) = self.archive(&request).await;
+                lost = connection;
+                reply
+            }
+            Request::Stage(request) => {
+                let (reply, connection) = self.stage(&request).await;
+                lost = connection;
+                reply
+            }
+            request => self.carry_out(request).await,
+        };
+        tracing::debug!(seconds = started.elapsed().as_secs_f64(), ok = reply.is_ok(), "end");
+        // After a stage the reply went out already, for the client to hear it before it has sent all.
+        if let Some(reply) = reply.transpose() {
+            send_reply(&self.outbox, reply).await;
+        }
+        lost
+    }
+
+    /// The operations without a stream of data.
+    async fn carry_out(&mut self, request: Request) -> Result<Option<Reply>, NodeError> {
+        Ok(Some(match request {
+            Request::Facts(request) => Reply::Facts(Box::new(self.node.facts(&request).await?)),
+            Request::State => Reply::State(self.node.state().await?),
+            Request::Stop(request) => Reply::Stop(self.stop(&request).await?),
+            Request::Start => Reply::Start(self.start().await?),
+            Request::Kafka(question) => Reply::Kafka(self.node.kafka(question).await?),
+            Request::ProveClean => Reply::Proof(self.node.prove_clean().await?),
+            Request::Snapshot(request) => {
+                self.begin(&request.run).await?;
+                Reply::Snapshot(self.node.snapshot(&request).await?)
+            }
+            Request::Swap(request) => Reply::Swap(self.swap(&request).await?),
+            Request::SwapBack(request) => Reply::Swap(self.swap_back(&request).await?),
+            Request::Clean(request) => Reply::Clean(self.clean(request).await?),
+            Request::Forgo => {
+                // Also what an agent holds that lost its connection and still waits for its client.
+                self.claim().await?;
+                self.leases.drop_all();
+                Reply::Done
+            }
+            Request::Archive(_) | Request::Stage(_) => {
+                return Err(NodeError::new(NodeErrorKind::Agent, "a stream is no plain operation"));
+            }
+        }))
+    }
+
+    /// Before anything is changed: what other agents of this node have to undo becomes ours.
+    async fn claim(&mut self) -> Result<(), NodeError> {
+        let deadline = Instant::now() + self.limits.patience;
+        while self.leases.claim_others().await? == Claim::Busy {
+            if Instant::now() > deadline {
+                let text = "the node is just undoing by itself what a vanished run had left";
+                return Err(NodeError::new(NodeErrorKind::State, text).hint("try again in a minute"));
+            }
+            sleep(Duration::from_millis(250)).await;
+        }
+        Ok(())
+    }
+
+    /// A run begins or goes on to use its work folder.
+    async fn begin(&mut self, run: &RunId) -> Result<(), NodeError> {
+        self.claim().await?;
+        self.leases.note(run, self.limits.grace, |_| {})
+    }
+
+    async fn stop(&mut self, request: &StopRequest) -> Result<StopOutcome, NodeError> {
+        self.claim().await?;
+        let Some(lease) = &request.lease else {
+            // A stop that is meant to last outweighs what a vanished run would have started.
+            self.leases.note_all(|duty| duty.start = false)?;
+            return self.node.stop(request).await;
+        };
+        let is_up = self.node.state().await?.is_up();
+        self.leases.note(&request.run, lease.grace, |duty| {
+            duty.start |= is_up;
+            duty.stopping = is_up;
+            duty.grace = lease.grace;
+            duty.wait_for.clone_from(&lease.wait_for);
+        })?;
+        let outcome = self.node.stop(request).await;
+        self.leases
+            .note(&request.run, lease.grace, |duty| duty.stopping = false)?;
+        outcome
+    }
+
+    async fn start(&mut self) -> Result<StartOutcome, NodeError> {
+        self.claim().await?;
+        let outcome = self.node.start().await?;
+        // Who stops it after this is somebody else, and not to be undone. Swapped data is still on trial: if the client vanishes
+        // now, the container is to run again with the data from before.
+        self.leases.note_all(|duty| duty.start &= !duty.swapped.is_empty())?;
+        Ok(outcome)
+    }
+
+    async fn swap(&mut self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
+        self.claim().await?;
+        self.leases.note(&request.run, self.limits.grace, |duty| {
+            duty.swapped.extend(&request.datasets);
+            duty.swapped.sort();
+            duty.swapped.dedup();
+        })?;
+        self.node.swap(request).await
+    }
+
+    async fn swap_back(&mut self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
+        self.claim().await?;
+        let outcome = self.node.swap_back(request).await?;
+        if self.leases.is_ours(&request.run) {
+            self.leases.note(&request.run, self.limits.grace, |duty| {
+                duty.swapped.retain(|dataset| !request.datasets.contains(dataset));
+            })?;
+        }
+        Ok(outcome)
+    }
+
+    async fn clean(&mut self, request: CleanRequest) -> Result<CleanReport, NodeError> {
+        let run = match &request {
+            CleanRequest::Run(run) | CleanRequest::RunKeepingPrevious(run) => run.clone(),
+            CleanRequest::Orphans { keep } => {
+                let mut keep = keep.clone();
+                keep.extend(self.leases.runs_of_others()?);
+                keep.extend(self.leases.duties().into_iter().map(|duty| duty.run));
+                return self.node.clean(&CleanRequest::Orphans { keep }).await;
+            }
+        };
+        self.claim().await?;
+        if self.leases.is_ours(&run) {
+            // What the swap replaced goes now: from here on there is no way back to it.
+            self.leases.note(&run, self.limits.grace, |duty| duty.swapped.clear())?;
+        }
+        let report = self.node.clean(&request).await?;
+        if self
+            .leases
+            .duties()
+            .iter()
+            .any(|duty| duty.run == run && !duty.is_grave())
+        {
+            self.leases.drop_run(&run);
+        }
+        Ok(report)
+    }
+
+    /// Sends an archive, until its end, an error, or the client's abort.
+    async fn archive(
+        &mut self,
+        request: &ArchiveRequest,
+    ) -> (Result<Option<Reply>, NodeError>, Result<(), ProtoError>) {
+        let stop = CancellationToken::new();
+        let mut sink = FrameSink {
+            outbox: self.outbox.clone(),
+            stop: stop.clone(),
+        };
+        let mut archive = std::pin::pin!(self.node.archive(request, &mut sink));
+        let mut lost = Ok(());
+        let report = loop {
+            tokio::select! {
+                report = &mut archive => break report,
+                frame = self.inbox.recv(), if !stop.is_cancelled() => {
+                    lost = match frame {
+                        Some(Ok(Frame::Abort)) => Ok(()),
+                        Some(Ok(other)) => Err(ProtoError::Unexpected(other.name())),
+                        Some(Err(error)) => Err(error),
+                        None => Err(ProtoError::Ended),
+                    };
+                    stop.cancel();
+                }
+            }
+        };
+        (report.map(|report| Some(Reply::Archive(report))), lost)
+    }
+
+    /// Takes an archive. Replies itself: at once when it fails, while the client is still sending.
+    async fn stage(&mut self, request: &StageRequest) -> (Result<Option<Reply>, NodeError>, Result<(), ProtoError>) {
+        let begun = self.begin(&request.run).await;
+        let mut source = FrameSource {
+            inbox: &mut self.inbox,
+            state: Incoming::Open,
+        };
+        let staged = match begun {
+            Ok(()) => self.node.stage(request, &mut source).await,
+            Err(error) => Err(error),
+        };
+        send_reply(&self.outbox, staged.map(Reply::Stage)).await;
+        let lost = loop {
+            match std::mem::replace(&mut source.state, Incoming::Done) {
+                Incoming::Done => break Ok(()),
+                Incoming::Lost(error) => break Err(error),
+                Incoming::Open => {
+                    source.state = Incoming::Open;
+                    let _ = source.next().await;
+                }
+            }
+        };
+        (Ok(None), lost)
+    }
+}
+
+fn name_of(request: &Request) -> &'static str {
+    match request {
+        Request::Facts(_) => "facts",
+        Request::State => "state",
+        Request::Stop(_) => "stop",
+        Request::Start => "start",
+        Request::Kafka(_) => "kafka",
+        Request::ProveClean => "prove clean",
+        Request::Snapshot(_) => "snapshot",
+        Request::Archive(_) => "archive",
+        Request::Stage(_) => "stage",
+        Request::Swap(_) => "swap",
+        Request::SwapBack(_) => "swap back",
+        Request::Clean(_) => "clean",
+        Request::Forgo => "forgo",
+    }
+}
+
+/// Sends a reply. That nobody takes it is no error here: the reading side will say so.
+async fn send_reply(outbox: &Outbox, reply: Result<Reply, NodeError>) {
+    let frames = proto::reply_frames(reply).or_else(|error| {
+        let text = format!("the agent's answer cannot be sent: {error}");
+        proto::reply_frames(Err(NodeError::new(NodeErrorKind::Agent, text)))
+    });
+    for frame in frames.unwrap_or_default() {
+        if outbox.send(frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Progress on its way to the client, ten times a second at most; what finds no room is left out.
+fn progress(outbox: &Outbox) -> ProgressSink {
+    let outbox = outbox.downgrade();
+    let begin = Instant::now();
+    let next = AtomicU64::new(0);
+    Arc::new(move |_node, what, done, total| {
+        let now = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let due = next.load(Ordering::Relaxed);
+        if (now < due && done < total)
+            || next
+                .compare_exchange(due, now + 100, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+        {
+            return;
+        }
+        let message = Progress {
+            what: what.to_owned(),
+            done,
+            total,
+        };
+        if let (Some(outbox), Ok(json)) = (outbox.upgrade(), encode(&message)) {
+            let _ = outbox.try_send(Frame::Progress(json));
+        }
+    })
+}
+
+/// An archive on its way to the client.
+struct FrameSink {
+    outbox: Outbox,
+    stop: CancellationToken,
+}
+
+#[async_trait]
+impl ByteSink for FrameSink {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), StreamError> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(StreamError::Interrupted),
+            sent = send_data(&self.outbox, chunk) => {
+                sent.map_err(|_| StreamError::Other("the client takes no more".to_owned()))
+            }
+        }
+    }
+}
+
+/// An archive coming from the client.
+struct FrameSource<'a> {
+    inbox: &'a mut Inbox,
+    state: Incoming,
+}
+
+enum Incoming {
+    Open,
+    Done,
+    Lost(ProtoError),
+}
+
+#[async_trait]
+impl ByteSource for FrameSource<'_> {
+    async fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
+        let lost = match &self.state {
+            Incoming::Done => return Ok(None),
+            Incoming::Lost(error) => return Err(StreamError::Other(error.to_string())),
+            Incoming::Open => match self.inbox.recv().await {
+                Some(Ok(Frame::Data(bytes))) => return Ok(Some(bytes)),
+                Some(Ok(Frame::End)) => {
+                    self.state = Incoming::Done;
+                    return Ok(None);
+                }
+                Some(Ok(Frame::Abort)) => {
+                    self.state = Incoming::Done;
+                    return Err(StreamError::Interrupted);
+                }
+                Some(Ok(other)) => ProtoError::Unexpected(other.name()),
+                Some(Err(error)) => error,
+                None => ProtoError::Ended,
+            },
+        };
+        let text = lost.to_string();
+        self.state = Incoming::Lost(lost);
+        Err(StreamError::Other(text))
+    }
+}

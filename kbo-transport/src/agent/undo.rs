@@ -1,0 +1,159 @@
+//! What a node does when its caller has vanished: it waits for somebody to take over, then puts itself back as it was found.
+
+use std::time::{Duration, Instant};
+
+use kbo_core::ports::node::{CleanRequest, NodeTransport, StopRequest, SwapRequest};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::lease::{Duty, Leases};
+use crate::local::LocalNode;
+
+/// The times of undoing.
+#[derive(Debug, Clone)]
+pub struct UndoLimits {
+    /// How long a broker waits for its controllers before it starts without them.
+    pub controllers: Duration,
+    /// How long a broker that has swapped back lets its controllers do the same, before it looks for them.
+    pub settle: Duration,
+    /// How long a failing step is tried again.
+    pub retry: Duration,
+    /// How often to look.
+    pub poll: Duration,
+}
+
+impl Default for UndoLimits {
+    fn default() -> Self {
+        Self {
+            controllers: Duration::from_secs(600),
+            settle: Duration::from_secs(20),
+            retry: Duration::from_secs(600),
+            poll: Duration::from_millis(500),
+        }
+    }
+}
+
+/// How long Kafka has to stop when the data it runs on is to be thrown away.
+const DISCARDED: Duration = Duration::from_secs(10);
+
+/// Waits out the grace of every duty held, then carries out those that nobody has taken over.
+pub(super) async fn undo(node: &LocalNode, mut leases: Leases, limits: &UndoLimits) {
+    for duty in leases.duties() {
+        if undo_one(node, &mut leases, &duty, limits).await {
+            leases.drop_run(&duty.run);
+        }
+    }
+}
+
+/// Whether the duty is over: done, or somebody else's.
+async fn undo_one(node: &LocalNode, leases: &mut Leases, duty: &Duty, limits: &UndoLimits) -> bool {
+    let run = &duty.run;
+    tracing::warn!(%run, ?duty, "waiting for somebody to take over");
+    let until = Instant::now() + duty.grace;
+    while Instant::now() < until {
+        if !leases.is_ours(run) {
+            return true;
+        }
+        sleep(limits.poll.min(until.saturating_duration_since(Instant::now()))).await;
+    }
+
+    if !duty.swapped.is_empty() {
+        if !leases.seize(run) {
+            return true;
+        }
+        if !persist(limits, "swap back", || swap_back(node, duty)).await {
+            // The lease stays, for a person's `kbo recover`: to start on the new data now could make of one cluster two.
+            leases.yield_back(run);
+            return false;
+        }
+        if leases.note(run, duty.grace, |duty| duty.swapped.clear()).is_err() || !leases.yield_back(run) {
+            return true;
+        }
+        if duty.start && !duty.wait_for.is_empty() {
+            // The ports that answer now may be those of controllers that are about to swap back themselves.
+            sleep(limits.settle).await;
+        }
+    }
+    // Waiting may take long; somebody may still take over meanwhile.
+    if duty.start && !controllers(leases, duty, limits).await {
+        return true;
+    }
+    if !leases.seize(run) {
+        return true;
+    }
+    if duty.start && !persist(limits, "start", || async { node.start().await.map(|_| ()) }).await {
+        leases.yield_back(run);
+        return false;
+    }
+    if let Err(error) = node.clean(&CleanRequest::Run(run.clone())).await {
+        tracing::error!(%run, %error, "cannot remove the work folder");
+    }
+    tracing::warn!(%run, "the node is as it was found");
+    true
+}
+
+async fn swap_back(node: &LocalNode, duty: &Duty) -> Result<(), kbo_core::ports::node::NodeError> {
+    node.stop(&StopRequest {
+        run: duty.run.clone(),
+        timeout: DISCARDED,
+        lease: None,
+    })
+    .await?;
+    node.swap_back(&SwapRequest {
+        run: duty.run.clone(),
+        datasets: duty.swapped.clone(),
+    })
+    .await
+    .map(|_| ())
+}
+
+/// Tries again for as long as the limits allow: the engine may be starting, too.
+async fn persist<F, Fut>(limits: &UndoLimits, what: &str, step: F) -> bool
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<(), kbo_core::ports::node::NodeError>>,
+{
+    let until = Instant::now() + limits.retry;
+    loop {
+        match step().await {
+            Ok(()) => return true,
+            Err(error) => tracing::error!(what, %error, "undoing failed"),
+        }
+        if Instant::now() > until {
+            return false;
+        }
+        sleep(limits.poll * 4).await;
+    }
+}
+
+/// Waits until most of the controllers accept connections, which is as many as a quorum needs. False if the duty was taken over.
+async fn controllers(leases: &Leases, duty: &Duty, limits: &UndoLimits) -> bool {
+    let until = Instant::now() + limits.controllers;
+    let mut waited = false;
+    loop {
+        if !leases.is_ours(&duty.run) {
+            return false;
+        }
+        let mut up = 0;
+        for address in &duty.wait_for {
+            if matches!(
+                timeout(Duration::from_secs(2), TcpStream::connect(address)).await,
+                Ok(Ok(_))
+            ) {
+                up += 1;
+            }
+        }
+        if up * 2 > duty.wait_for.len() || duty.wait_for.is_empty() {
+            return true;
+        }
+        if Instant::now() > until {
+            tracing::error!(controllers = ?duty.wait_for, up, "they do not come up; starting all the same");
+            return true;
+        }
+        if !waited {
+            tracing::warn!(controllers = ?duty.wait_for, up, "waiting for them");
+            waited = true;
+        }
+        sleep(limits.poll).await;
+    }
+}

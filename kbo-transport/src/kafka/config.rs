@@ -1,0 +1,572 @@
+//! A node's own Kafka configuration: its properties file and what the image makes of environment variables.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use kbo_core::ports::node::{NodeError, NodeErrorKind};
+
+use super::properties::{self, Properties};
+
+/// Names that images and handbooks give the file, the likeliest first.
+const USUAL_NAMES: [&str; 5] = [
+    "server.properties",
+    "kraft.properties",
+    "controller.properties",
+    "broker.properties",
+    "kafka.properties",
+];
+
+/// A properties file is some kilobytes; what is larger than this is none.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// What a node's Kafka says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeKafkaConfig {
+    /// The file that was read, if any.
+    pub source: Option<PathBuf>,
+    /// `process.roles` contains `controller`.
+    pub is_controller: bool,
+    /// `process.roles` contains `broker`.
+    pub is_broker: bool,
+    /// `node.id`.
+    pub node_id: Option<i32>,
+    /// `listeners`; Kafka's default where the key is missing.
+    pub listeners: Vec<Endpoint>,
+    /// `advertised.listeners`.
+    pub advertised: Vec<Endpoint>,
+    /// `listener.security.protocol.map`: (listener name, protocol); `None` where the key is missing.
+    pub protocol_map: Option<Vec<(String, String)>>,
+    /// `controller.listener.names`.
+    pub controller_listener_names: Vec<String>,
+    /// `inter.broker.listener.name`.
+    pub inter_broker_listener_name: Option<String>,
+    /// `controller.quorum.voters`: (node.id, host, port).
+    pub voters: Vec<(i32, String, u16)>,
+    /// `controller.quorum.bootstrap.servers`: (host, port).
+    pub bootstrap_servers: Vec<(String, u16)>,
+    /// `log.dirs`, else `log.dir`.
+    pub log_dirs: Vec<String>,
+}
+
+/// `NAME://host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The listener's name, in upper case as Kafka has it.
+    pub name: String,
+    /// The host; empty for all interfaces.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl NodeKafkaConfig {
+    /// Finds and reads the node's configuration.
+    ///
+    /// `config_dir` is the node's configuration directory as seen from here, `container_env` and `command` (entrypoint and
+    /// arguments) are the container's. A file that the command names is what Kafka reads, so it outranks the environment; any
+    /// other file is a template that the image's start script overlays with the environment. `--override key=value` in the
+    /// command outranks all.
+    pub fn read(
+        config_dir: Option<&Path>,
+        container_env: &[(String, String)],
+        command: &[String],
+    ) -> Result<Self, NodeError> {
+        let env = env_properties(container_env);
+        let file = match config_dir {
+            Some(dir) => find_file(dir, command)?,
+            None => None,
+        };
+        let mut merged = Properties::new();
+        let mut source = None;
+        match file {
+            Some(Found {
+                path,
+                properties,
+                named: true,
+            }) => {
+                merged.extend(env);
+                merged.extend(properties);
+                source = Some(path);
+            }
+            Some(Found {
+                path,
+                properties,
+                named: false,
+            }) => {
+                merged.extend(properties);
+                merged.extend(env);
+                source = Some(path);
+            }
+            None => merged.extend(env),
+        }
+        merged.extend(overrides(command));
+        let config = Self::from_properties(&merged, source)?;
+        tracing::debug!(source = ?config.source, node_id = ?config.node_id, controller = config.is_controller, broker = config.is_broker, "Kafka configuration read");
+        Ok(config)
+    }
+
+    /// Takes what matters here out of Kafka's properties.
+    pub fn from_properties(properties: &Properties, source: Option<PathBuf>) -> Result<Self, NodeError> {
+        let whence = match &source {
+            Some(path) => path.display().to_string(),
+            None => "the container's environment".to_owned(),
+        };
+        let wrong = |key: &str, value: &str| {
+            NodeError::new(
+                NodeErrorKind::State,
+                format!("{key} in {whence} is {value:?}, which is not understood"),
+            )
+        };
+        let get = |key: &str| properties.get(key).map(|v| v.trim()).filter(|v| !v.is_empty());
+
+        let Some(roles) = get("process.roles") else {
+            let error = NodeError::new(NodeErrorKind::State, format!("no process.roles in {whence}"));
+            return Err(if get("zookeeper.connect").is_some() {
+                error.hint("this Kafka runs with ZooKeeper; kbo knows KRaft clusters only")
+            } else {
+                error.hint("the node's `config` directory must hold the properties file that Kafka is started with")
+            });
+        };
+        let mut config = Self {
+            source: source.clone(),
+            ..Self::default()
+        };
+        for role in list(roles) {
+            match role {
+                "controller" => config.is_controller = true,
+                "broker" => config.is_broker = true,
+                _ => return Err(wrong("process.roles", roles)),
+            }
+        }
+        if let Some(id) = get("node.id").or_else(|| get("broker.id")) {
+            config.node_id = Some(id.parse().map_err(|_| wrong("node.id", id))?);
+        }
+        let endpoints = |key: &str| -> Result<Vec<Endpoint>, NodeError> {
+            let Some(value) = get(key) else { return Ok(Vec::new()) };
+            list(value)
+                .map(|item| Endpoint::parse(item).ok_or_else(|| wrong(key, value)))
+                .collect()
+        };
+        config.listeners = endpoints("listeners")?;
+        if config.listeners.is_empty() && config.is_broker {
+            config.listeners.push(Endpoint {
+                name: "PLAINTEXT".to_owned(),
+                host: String::new(),
+                port: 9092,
+            });
+        }
+        config.advertised = endpoints("advertised.listeners")?;
+        if let Some(value) = get("listener.security.protocol.map") {
+            let pairs = list(value).map(|item| {
+                let (name, protocol) = item.rsplit_once(':')?;
+                Some((name.trim().to_ascii_uppercase(), protocol.trim().to_ascii_uppercase()))
+            });
+            config.protocol_map = Some(
+                pairs
+                    .collect::<Option<_>>()
+                    .ok_or_else(|| wrong("listener.security.protocol.map", value))?,
+            );
+        }
+        config.controller_listener_names = get("controller.listener.names")
+            .map(list)
+            .into_iter()
+            .flatten()
+            .map(str::to_ascii_uppercase)
+            .collect();
+        config.inter_broker_listener_name = get("inter.broker.listener.name").map(str::to_ascii_uppercase);
+        // Addresses of others only widen the choice: what is not understood of them is left out rather than fatal.
+        config.voters = get("controller.quorum.voters")
+            .map(list)
+            .into_iter()
+            .flatten()
+            .filter_map(parse_voter)
+            .collect();
+        config.bootstrap_servers = get("controller.quorum.bootstrap.servers")
+            .map(list)
+            .into_iter()
+            .flatten()
+            .filter_map(host_port)
+            .collect();
+        config.log_dirs = get("log.dirs")
+            .or_else(|| get("log.dir"))
+            .map(list)
+            .into_iter()
+            .flatten()
+            .map(str::to_owned)
+            .collect();
+        Ok(config)
+    }
+}
+
+impl Endpoint {
+    /// Reads `NAME://host:port`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, address) = text.trim().split_once("://")?;
+        let (host, port) = host_port(address)?;
+        (!name.is_empty()).then(|| Self {
+            name: name.to_ascii_uppercase(),
+            host,
+            port,
+        })
+    }
+
+    /// Whether the host means all interfaces.
+    pub fn is_wildcard(&self) -> bool {
+        matches!(self.host.as_str(), "" | "0.0.0.0" | "::" | "0:0:0:0:0:0:0:0")
+    }
+
+    /// Whether the host is reachable from the machine (or container) itself only.
+    pub fn is_loopback(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+fn host_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.trim().rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    Some((host.to_owned(), port.parse().ok()?))
+}
+
+fn parse_voter(text: &str) -> Option<(i32, String, u16)> {
+    let (id, address) = text.split_once('@')?;
+    let (host, port) = host_port(address)?;
+    Some((id.trim().parse().ok()?, host, port))
+}
+
+fn list(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// Kafka's keys out of the environment of apache/kafka and cp-kafka (`KAFKA_`), and of the images that prefix `KAFKA_CFG_`.
+fn env_properties(env: &[(String, String)]) -> Properties {
+    let mut out = Properties::new();
+    for (name, value) in env {
+        let Some(rest) = name.strip_prefix("KAFKA_") else {
+            continue;
+        };
+        let rest = rest.strip_prefix("CFG_").unwrap_or(rest);
+        // The longest run first, as the images' scripts do: `___` is `-`, `__` is `_`, `_` is `.`.
+        let key = rest
+            .replace("___", "-")
+            .replace("__", "\u{0}")
+            .replace('_', ".")
+            .replace('\u{0}', "_");
+        out.insert(key.to_ascii_lowercase(), value.clone());
+    }
+    out
+}
+
+/// `--override key=value` of kafka.Kafka's command line.
+fn overrides(command: &[String]) -> Properties {
+    let words: Vec<&str> = words(command).collect();
+    let pairs = words
+        .windows(2)
+        .filter(|pair| pair[0] == "--override")
+        .filter_map(|pair| pair[1].split_once('='));
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// The command's words; an argument may be a whole shell line.
+fn words(command: &[String]) -> impl Iterator<Item = &str> {
+    command
+        .iter()
+        .flat_map(|arg| arg.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ';' | '&')))
+        .filter(|word| !word.is_empty())
+}
+
+/// A properties file of a Kafka node.
+struct Found {
+    path: PathBuf,
+    properties: Properties,
+    /// Whether the command names it.
+    named: bool,
+}
+
+fn find_file(dir: &Path, command: &[String]) -> Result<Option<Found>, NodeError> {
+    let named = named_candidates(dir, command);
+    if let Some(found) = first_kafka_file(named, true)? {
+        return Ok(Some(found));
+    }
+    let usual = [dir.to_owned(), dir.join("kraft")]
+        .into_iter()
+        .flat_map(|d| USUAL_NAMES.map(|name| d.join(name)));
+    if let Some(found) = first_kafka_file(usual, false)? {
+        return Ok(Some(found));
+    }
+    only_kafka_file(dir)
+}
+
+/// Files of `dir` with the names that the command mentions: with their parent folder's name first (`kraft/server.properties`).
+fn named_candidates(dir: &Path, command: &[String]) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    // An option such as -Dlog4j.configuration=file:... names a file of another kind.
+    for word in words(command).filter(|word| word.ends_with(".properties") && !word.starts_with('-')) {
+        let path = Path::new(word);
+        let Some(name) = path.file_name() else { continue };
+        if let Some(parent) = path.parent().and_then(Path::file_name) {
+            out.push(dir.join(parent).join(name));
+        }
+        out.push(dir.join(name));
+        out.push(dir.join("kraft").join(name));
+    }
+    out
+}
+
+/// The first that is a KRaft node's file; one with process.roles before one with node.id alone.
+fn first_kafka_file(paths: impl IntoIterator<Item = PathBuf>, named: bool) -> Result<Option<Found>, NodeError> {
+    let mut second_best = None;
+    for path in paths {
+        let Some(properties) = read_properties(&path)? else {
+            continue;
+        };
+        if properties.contains_key("process.roles") {
+            return Ok(Some(Found {
+                path,
+                properties,
+                named,
+            }));
+        }
+        if second_best.is_none() && properties.contains_key("node.id") {
+            second_best = Some(Found {
+                path,
+                properties,
+                named,
+            });
+        }
+    }
+    Ok(second_best)
+}
+
+/// Any *.properties of a KRaft node, provided that there is only one.
+fn only_kafka_file(dir: &Path) -> Result<Option<Found>, NodeError> {
+    let mut found: Vec<Found> = Vec::new();
+    for folder in [dir.to_owned(), dir.join("kraft")] {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if folder != dir && is_absence(&error) => continue,
+            Err(error) => {
+                let message = format!("cannot read the configuration directory {}: {error}", folder.display());
+                return Err(NodeError::new(NodeErrorKind::Io, message));
+            }
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_some_and(|extension| extension == "properties")
+                && let Some(properties) = read_properties(&path)?
+                && (properties.contains_key("process.roles") || properties.contains_key("node.id"))
+            {
+                found.push(Found {
+                    path,
+                    properties,
+                    named: false,
+                });
+            }
+        }
+    }
+    if found.len() > 1 {
+        let mut names: Vec<String> = found.iter().map(|f| f.path.display().to_string()).collect();
+        names.sort();
+        let message = format!("several files could be Kafka's configuration: {}", names.join(", "));
+        return Err(NodeError::new(NodeErrorKind::State, message)
+            .hint("name the right one server.properties, or name it in the container's command"));
+    }
+    Ok(found.pop())
+}
+
+fn is_absence(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+    )
+}
+
+/// `None` where there is no such regular file.
+fn read_properties(path: &Path) -> Result<Option<Properties>, NodeError> {
+    let failed = |error: std::io::Error| {
+        NodeError::new(
+            NodeErrorKind::Io,
+            format!("cannot read Kafka's configuration {}: {error}", path.display()),
+        )
+    };
+    // Looked at before it is opened: opening a FIFO would wait for a writer.
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => {}
+        Ok(_) => return Ok(None),
+        Err(error) if is_absence(&error) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes))
+        .map_err(failed)?;
+    Ok(Some(properties::parse(&String::from_utf8_lossy(&bytes))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BROKER: &str = "process.roles=broker\nnode.id=4\nlisteners=PLAINTEXT://:9092,SSL://[::1]:9093\n\
+        advertised.listeners=PLAINTEXT://b4.example:19092\ncontroller.listener.names=controller\n\
+        controller.quorum.voters=1@c1:9093,2@c2:9094,junk\ncontroller.quorum.bootstrap.servers=c1:9093,c2:9093\n\
+        listener.security.protocol.map=controller:SSL, PLAINTEXT:PLAINTEXT,SSL:SSL\nlog.dirs=/d1, /d2\n\
+        inter.broker.listener.name=PLAINTEXT\n";
+
+    fn dir_with(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn command(words: &[&str]) -> Vec<String> {
+        words.iter().map(|w| (*w).to_owned()).collect()
+    }
+
+    fn endpoint(name: &str, host: &str, port: u16) -> Endpoint {
+        Endpoint {
+            name: name.to_owned(),
+            host: host.to_owned(),
+            port,
+        }
+    }
+
+    #[test]
+    fn every_key_is_understood() {
+        let dir = dir_with(&[("server.properties", BROKER)]);
+        let config = NodeKafkaConfig::read(Some(dir.path()), &[], &[]).unwrap();
+        assert!(config.is_broker && !config.is_controller);
+        assert_eq!(config.node_id, Some(4));
+        assert_eq!(
+            config.listeners,
+            [endpoint("PLAINTEXT", "", 9092), endpoint("SSL", "::1", 9093)]
+        );
+        assert_eq!(config.advertised, [endpoint("PLAINTEXT", "b4.example", 19092)]);
+        assert_eq!(config.controller_listener_names, ["CONTROLLER"]);
+        assert_eq!(
+            config.protocol_map.unwrap()[0],
+            ("CONTROLLER".to_owned(), "SSL".to_owned())
+        );
+        assert_eq!(config.voters, [(1, "c1".to_owned(), 9093), (2, "c2".to_owned(), 9094)]);
+        assert_eq!(config.bootstrap_servers.len(), 2);
+        assert_eq!(config.log_dirs, ["/d1", "/d2"]);
+        assert_eq!(config.inter_broker_listener_name.as_deref(), Some("PLAINTEXT"));
+    }
+
+    #[test]
+    fn the_file_named_in_the_command_comes_first_and_outranks_the_environment() {
+        let dir = dir_with(&[
+            ("server.properties", BROKER),
+            ("mine.properties", "process.roles=controller\nnode.id=1"),
+        ]);
+        let command = command(&[
+            "sh",
+            "-c",
+            "exec java -Dlog4j.configuration=file:/x/log4j.properties kafka.Kafka '/etc/kafka/mine.properties' --override node.id=9",
+        ]);
+        let config =
+            NodeKafkaConfig::read(Some(dir.path()), &env(&[("KAFKA_PROCESS_ROLES", "broker")]), &command).unwrap();
+        assert!(config.is_controller && !config.is_broker);
+        assert_eq!(config.node_id, Some(9));
+        assert_eq!(config.source.unwrap(), dir.path().join("mine.properties"));
+    }
+
+    #[test]
+    fn the_parent_folder_in_the_command_tells_files_of_one_name_apart() {
+        let dir = dir_with(&[
+            ("server.properties", "process.roles=broker\nnode.id=1"),
+            ("kraft/server.properties", "process.roles=broker,controller\nnode.id=2"),
+        ]);
+        let config = NodeKafkaConfig::read(
+            Some(dir.path()),
+            &[],
+            &command(&["bin/kafka-server-start.sh", "/opt/kafka/config/kraft/server.properties"]),
+        );
+        assert_eq!(config.unwrap().node_id, Some(2));
+    }
+
+    #[test]
+    fn a_kraft_file_is_found_behind_a_zookeeper_sample() {
+        let dir = dir_with(&[
+            ("server.properties", "broker.id=0\nzookeeper.connect=localhost:2181"),
+            ("kraft/server.properties", "process.roles=broker,controller\nnode.id=2"),
+        ]);
+        assert_eq!(
+            NodeKafkaConfig::read(Some(dir.path()), &[], &[]).unwrap().node_id,
+            Some(2)
+        );
+    }
+
+    #[test]
+    fn a_single_file_of_any_name_is_found_and_of_several_none() {
+        let dir = dir_with(&[
+            ("node7.properties", "process.roles=broker\nnode.id=7"),
+            ("log4j.properties", "x=y"),
+        ]);
+        assert_eq!(
+            NodeKafkaConfig::read(Some(dir.path()), &[], &[]).unwrap().node_id,
+            Some(7)
+        );
+        std::fs::write(dir.path().join("node8.properties"), "node.id=8").unwrap();
+        let error = NodeKafkaConfig::read(Some(dir.path()), &[], &[]).unwrap_err();
+        assert!(
+            error.message.contains("node7.properties") && error.message.contains("node8.properties"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_environment_of_the_images_overlays_the_file() {
+        let dir = dir_with(&[("server.properties", BROKER)]);
+        let vars = env(&[
+            ("KAFKA_LISTENERS", "PLAINTEXT://0.0.0.0:29092"),
+            ("KAFKA_CFG_NODE_ID", "12"),
+            ("PATH", "/bin"),
+        ]);
+        let config = NodeKafkaConfig::read(Some(dir.path()), &vars, &[]).unwrap();
+        assert_eq!(config.listeners, [endpoint("PLAINTEXT", "0.0.0.0", 29092)]);
+        assert_eq!(config.node_id, Some(12));
+    }
+
+    #[test]
+    fn the_environment_alone_is_enough() {
+        let vars = env(&[("KAFKA_PROCESS_ROLES", "broker,controller"), ("KAFKA_NODE_ID", "1")]);
+        let config = NodeKafkaConfig::read(None, &vars, &[]).unwrap();
+        assert!(config.is_broker && config.is_controller);
+        assert_eq!(config.listeners, [endpoint("PLAINTEXT", "", 9092)]);
+    }
+
+    #[test]
+    fn underscores_become_what_the_images_make_of_them() {
+        let keys = env_properties(&env(&[("KAFKA_A_B", "1"), ("KAFKA_A__B", "2"), ("KAFKA_A___B", "3")]));
+        assert_eq!(keys.keys().collect::<Vec<_>>(), ["a-b", "a.b", "a_b"]);
+    }
+
+    #[test]
+    fn a_missing_or_wrong_key_is_named() {
+        let error = NodeKafkaConfig::read(None, &[], &[]).unwrap_err();
+        assert!(
+            error.message.contains("process.roles") && error.hint.is_some(),
+            "{error}"
+        );
+        let vars = env(&[("KAFKA_PROCESS_ROLES", "broker"), ("KAFKA_LISTENERS", "nonsense")]);
+        let error = NodeKafkaConfig::read(None, &vars, &[]).unwrap_err();
+        assert!(
+            error.message.contains("listeners") && error.message.contains("nonsense"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn zookeeper_is_recognised() {
+        let error = NodeKafkaConfig::read(None, &env(&[("KAFKA_ZOOKEEPER_CONNECT", "z:2181")]), &[]).unwrap_err();
+        assert!(error.hint.unwrap().contains("ZooKeeper"));
+    }
+}

@@ -1,0 +1,299 @@
+//! Which of a node's listeners to ask, and where it can be reached from here.
+
+use std::net::IpAddr;
+
+use kbo_core::ports::node::{NodeError, NodeErrorKind};
+
+use super::config::{Endpoint, NodeKafkaConfig};
+
+/// Where a node may be reached besides what its own configuration says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// The container's addresses in its networks; empty where it shares the host's network, or where there is no container.
+    pub container_ips: Vec<IpAddr>,
+    /// Hosts under which the operator knows the node.
+    pub hosts: Vec<String>,
+}
+
+/// Which of a node's two sides is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Side {
+    Controller,
+    Broker,
+}
+
+/// A security protocol that can be spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Protocol {
+    Plaintext,
+    Ssl,
+}
+
+/// A listener to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Its name.
+    pub(crate) listener: String,
+    /// How it speaks.
+    pub(crate) protocol: Protocol,
+    /// Where it may be found, in the order to try: (host, port).
+    pub(crate) candidates: Vec<(String, u16)>,
+    /// The host that its certificate should name; else the one connected to.
+    pub(crate) advertised_host: Option<String>,
+}
+
+/// Chooses the listener of a side and lists where it may be.
+pub(crate) fn choose(config: &NodeKafkaConfig, addresses: &Addresses, side: Side) -> Result<Target, NodeError> {
+    let (endpoint, protocol) = match side {
+        Side::Controller => controller_listener(config)?,
+        Side::Broker => broker_listener(config)?,
+    };
+    let advertised = advertised(config, endpoint, side);
+    Ok(Target {
+        listener: endpoint.name.clone(),
+        protocol,
+        candidates: candidates(endpoint, advertised.as_ref(), addresses),
+        advertised_host: advertised.map(|(host, _)| host),
+    })
+}
+
+/// The first controller listener that is bound here: the one that controllers use among themselves.
+fn controller_listener(config: &NodeKafkaConfig) -> Result<(&Endpoint, Protocol), NodeError> {
+    if !config.is_controller {
+        return Err(state("the node is no controller (process.roles)".to_owned()));
+    }
+    let names = &config.controller_listener_names;
+    let Some(endpoint) = names
+        .iter()
+        .find_map(|name| config.listeners.iter().find(|e| e.name == *name))
+    else {
+        return Err(state(format!(
+            "none of controller.listener.names ({}) is in listeners",
+            names.join(", ")
+        )));
+    };
+    match protocol_of(config, &endpoint.name) {
+        Ok(protocol) => Ok((endpoint, protocol)),
+        Err(other) => Err(unspeakable(&[(endpoint.name.clone(), other)])),
+    }
+}
+
+/// PLAINTEXT before SSL, for there is less that can fail; a listener on all interfaces before one on the loopback.
+fn broker_listener(config: &NodeKafkaConfig) -> Result<(&Endpoint, Protocol), NodeError> {
+    if !config.is_broker {
+        return Err(state("the node is no broker (process.roles)".to_owned()));
+    }
+    let mut usable = Vec::new();
+    let mut unusable = Vec::new();
+    for endpoint in config
+        .listeners
+        .iter()
+        .filter(|e| !config.controller_listener_names.contains(&e.name))
+    {
+        match protocol_of(config, &endpoint.name) {
+            Ok(protocol) => usable.push((endpoint, protocol)),
+            Err(other) => unusable.push((endpoint.name.clone(), other)),
+        }
+    }
+    usable.sort_by_key(|(endpoint, protocol)| (*protocol, endpoint.is_loopback()));
+    match usable.first() {
+        Some(&choice) => Ok(choice),
+        None if unusable.is_empty() => Err(state("the broker has no listener but the controllers'".to_owned())),
+        None => Err(unspeakable(&unusable)),
+    }
+}
+
+/// The listener's security protocol; `Err` with its name where it cannot be spoken.
+fn protocol_of(config: &NodeKafkaConfig, listener: &str) -> Result<Protocol, String> {
+    let mapped = match &config.protocol_map {
+        Some(map) => map
+            .iter()
+            .find(|(name, _)| name == listener)
+            .map(|(_, protocol)| protocol.as_str()),
+        // Without a map Kafka takes a controller listener of any other name for PLAINTEXT.
+        None if !matches!(listener, "SSL" | "SASL_PLAINTEXT" | "SASL_SSL")
+            && config.controller_listener_names.iter().any(|name| name == listener) =>
+        {
+            Some("PLAINTEXT")
+        }
+        None => None,
+    };
+    match mapped.unwrap_or(listener) {
+        "PLAINTEXT" => Ok(Protocol::Plaintext),
+        "SSL" => Ok(Protocol::Ssl),
+        other => Err(other.to_owned()),
+    }
+}
+
+/// Where others are told to find the listener. Controllers find each other by controller.quorum.voters.
+fn advertised(config: &NodeKafkaConfig, endpoint: &Endpoint, side: Side) -> Option<(String, u16)> {
+    let own = config
+        .advertised
+        .iter()
+        .find(|e| e.name == endpoint.name && !e.is_wildcard());
+    if let Some(own) = own {
+        return Some((own.host.clone(), own.port));
+    }
+    let id = config.node_id.filter(|_| side == Side::Controller)?;
+    let voter = config
+        .voters
+        .iter()
+        .find(|(voter, host, _)| *voter == id && host != "0.0.0.0")?;
+    Some((voter.1.clone(), voter.2))
+}
+
+/// Where to try, the surest first: what Kafka binds, then what leads there from outside.
+///
+/// The loopback of this machine is the container's only where the container has no address of its own; elsewhere another
+/// node's published port may be behind it, and the answer would be another node's.
+fn candidates(endpoint: &Endpoint, advertised: Option<&(String, u16)>, addresses: &Addresses) -> Vec<(String, u16)> {
+    let own_network = !addresses.container_ips.is_empty();
+    let mut out: Vec<(String, u16)> = Vec::new();
+    let mut add = |host: &str, port: u16| {
+        let candidate = (host.to_owned(), port);
+        if !out.contains(&candidate) {
+            out.push(candidate);
+        }
+    };
+    let unreachable = own_network && endpoint.is_loopback();
+    if !endpoint.is_wildcard() && !unreachable {
+        add(&endpoint.host, endpoint.port);
+    }
+    for ip in &addresses.container_ips {
+        add(&ip.to_string(), endpoint.port);
+    }
+    if let Some((host, port)) = advertised {
+        add(host, *port);
+    }
+    for host in &addresses.hosts {
+        // A published port may have another number outside.
+        if let Some((_, port)) = advertised {
+            add(host, *port);
+        }
+        add(host, endpoint.port);
+    }
+    if !own_network {
+        add("127.0.0.1", endpoint.port);
+    }
+    out
+}
+
+fn state(message: String) -> NodeError {
+    NodeError::new(NodeErrorKind::State, message)
+}
+
+fn unspeakable(listeners: &[(String, String)]) -> NodeError {
+    let shown: Vec<String> = listeners
+        .iter()
+        .map(|(name, protocol)| format!("{name} ({protocol})"))
+        .collect();
+    state(format!(
+        "no listener can be asked: {} cannot be spoken yet",
+        shown.join(", ")
+    ))
+    .hint("SASL comes in a later version; a PLAINTEXT or SSL listener, bound to the loopback if need be, will do")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::properties;
+    use super::*;
+
+    fn config(text: &str) -> NodeKafkaConfig {
+        NodeKafkaConfig::from_properties(&properties::parse(text), None).unwrap()
+    }
+
+    fn target(text: &str, addresses: &Addresses, side: Side) -> Target {
+        choose(&config(text), addresses, side).unwrap()
+    }
+
+    fn shown(target: &Target) -> Vec<String> {
+        target
+            .candidates
+            .iter()
+            .map(|(host, port)| format!("{host}:{port}"))
+            .collect()
+    }
+
+    const COMBINED: &str = "process.roles=broker,controller\nnode.id=2\ncontroller.listener.names=CTL\n\
+        listeners=CTL://:9093,SASL://:9096,ENC://:9095,PLAIN://:9092\nadvertised.listeners=PLAIN://b2:19092\n\
+        controller.quorum.voters=1@c1:9093,2@c2:9093\n\
+        listener.security.protocol.map=CTL:SSL,SASL:SASL_SSL,ENC:SSL,PLAIN:PLAINTEXT\n";
+
+    #[test]
+    fn the_controller_side_of_a_combined_node_is_its_controller_listener() {
+        let target = target(COMBINED, &Addresses::default(), Side::Controller);
+        assert_eq!((target.listener.as_str(), target.protocol), ("CTL", Protocol::Ssl));
+        assert_eq!(target.advertised_host.as_deref(), Some("c2"));
+        assert_eq!(shown(&target), ["c2:9093", "127.0.0.1:9093"]);
+    }
+
+    #[test]
+    fn plaintext_is_preferred_to_ssl_and_sasl_is_skipped() {
+        assert_eq!(target(COMBINED, &Addresses::default(), Side::Broker).listener, "PLAIN");
+        let without = COMBINED.replace(",PLAIN://:9092", "");
+        let target = target(&without, &Addresses::default(), Side::Broker);
+        assert_eq!((target.listener.as_str(), target.protocol), ("ENC", Protocol::Ssl));
+    }
+
+    #[test]
+    fn sasl_alone_is_an_error_that_says_so() {
+        let text = "process.roles=broker\nlisteners=SASL_SSL://:9092";
+        let error = choose(&config(text), &Addresses::default(), Side::Broker).unwrap_err();
+        assert_eq!(error.kind, NodeErrorKind::State);
+        assert!(error.message.contains("SASL_SSL") && error.hint.unwrap().contains("SASL"));
+    }
+
+    #[test]
+    fn candidates_come_in_order_without_duplicates() {
+        let addresses = Addresses {
+            container_ips: vec!["172.18.0.5".parse().unwrap()],
+            hosts: vec!["b2".to_owned(), "10.0.0.7".to_owned()],
+        };
+        let text =
+            "process.roles=broker\nlisteners=PLAINTEXT://kafka-b2:9092\nadvertised.listeners=PLAINTEXT://b2:19092";
+        assert_eq!(
+            shown(&target(text, &addresses, Side::Broker)),
+            [
+                "kafka-b2:9092",
+                "172.18.0.5:9092",
+                "b2:19092",
+                "b2:9092",
+                "10.0.0.7:19092",
+                "10.0.0.7:9092"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_loopback_is_tried_only_where_it_can_be_the_nodes_own() {
+        let text = "process.roles=broker\nlisteners=PLAINTEXT://localhost:9092";
+        let with_ip = Addresses {
+            container_ips: vec!["172.18.0.5".parse().unwrap()],
+            hosts: vec![],
+        };
+        assert_eq!(shown(&target(text, &with_ip, Side::Broker)), ["172.18.0.5:9092"]);
+        assert_eq!(
+            shown(&target(text, &Addresses::default(), Side::Broker)),
+            ["localhost:9092", "127.0.0.1:9092"]
+        );
+    }
+
+    #[test]
+    fn a_controller_listener_without_a_map_is_plaintext() {
+        let text =
+            "process.roles=controller\nnode.id=1\nlisteners=CONTROLLER://:9093\ncontroller.listener.names=CONTROLLER";
+        assert_eq!(
+            target(text, &Addresses::default(), Side::Controller).protocol,
+            Protocol::Plaintext
+        );
+    }
+
+    #[test]
+    fn a_side_that_the_node_does_not_have_is_an_error() {
+        let text = "process.roles=broker\nlisteners=PLAINTEXT://:9092";
+        assert!(choose(&config(text), &Addresses::default(), Side::Controller).is_err());
+        let text = "process.roles=controller\nlisteners=C://:9093\ncontroller.listener.names=C";
+        assert!(choose(&config(text), &Addresses::default(), Side::Broker).is_err());
+    }
+}

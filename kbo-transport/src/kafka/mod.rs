@@ -1,0 +1,267 @@
+//! Asking a node's own Kafka whether it is ready.
+//!
+//! [`NodeKafkaConfig`] finds out what the node's Kafka listens on, [`Prober`] asks it. This runs on the node (in the agent) and
+//! makes one bounded try at a time; when to ask again is the caller's to decide.
+
+mod client;
+mod config;
+mod listener;
+mod messages;
+mod properties;
+mod tls;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use kbo_core::ports::node::{KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind};
+
+use client::{Trouble, Try};
+use listener::{Protocol, Side, Target};
+use tls::Tls;
+
+pub use config::{Endpoint, NodeKafkaConfig};
+pub use listener::Addresses;
+pub use properties::{Properties, parse as parse_properties};
+pub use tls::KafkaAccess;
+
+/// How long one [`Prober::ask`] may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For connecting to one address.
+    pub connect: Duration,
+    /// For all of it: every address, the handshake, the requests.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            total: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Asks one node's Kafka, and remembers where it answered.
+#[derive(Debug)]
+pub struct Prober {
+    config: NodeKafkaConfig,
+    addresses: Addresses,
+    access: KafkaAccess,
+    timeouts: Timeouts,
+    /// The candidate that answered last, by side: tried first the next time.
+    answered: Mutex<BTreeMap<Side, (String, u16)>>,
+}
+
+impl Prober {
+    /// A prober of the node with this configuration.
+    pub fn new(config: NodeKafkaConfig, addresses: Addresses, access: KafkaAccess, timeouts: Timeouts) -> Self {
+        Self {
+            config,
+            addresses,
+            access,
+            timeouts,
+            answered: Mutex::default(),
+        }
+    }
+
+    /// The configuration it goes by.
+    pub fn config(&self) -> &NodeKafkaConfig {
+        &self.config
+    }
+
+    /// Asks once, within the timeouts.
+    ///
+    /// What may be cured by waiting (nobody listens yet, connections are cut, no leader yet) is [`KafkaAnswer::NotYet`]. An error
+    /// means that waiting will not help: the listener cannot be spoken to, its certificate or ours is not accepted, it is not
+    /// Kafka. Dropping the future leaves a thread behind for no longer than the timeouts; it changes nothing.
+    pub async fn ask(&self, question: KafkaQuestion) -> Result<KafkaAnswer, NodeError> {
+        let side = match question {
+            KafkaQuestion::Quorum => Side::Controller,
+            KafkaQuestion::Alive | KafkaQuestion::Partitions => Side::Broker,
+        };
+        let mut target = listener::choose(&self.config, &self.addresses, side)?;
+        self.put_remembered_first(side, &mut target);
+        if target.candidates.is_empty() {
+            let message = format!("there is no address to reach Kafka's listener {} at", target.listener);
+            return Err(
+                NodeError::new(NodeErrorKind::State, message).hint("set the node's host, or advertised.listeners")
+            );
+        }
+        let tls = match target.protocol {
+            Protocol::Ssl => Some(Arc::new(Tls::new(&self.access)?)),
+            Protocol::Plaintext => None,
+        };
+
+        let deadline = Instant::now() + self.timeouts.total;
+        let mut troubles = Troubles::new(&target.listener);
+        let mut tried = Vec::new();
+        for (index, (host, port)) in target.candidates.iter().enumerate() {
+            // Each gets its share of the time for connecting, so that the last one is tried too.
+            let waiting = u32::try_from(target.candidates.len() - index).unwrap_or(u32::MAX);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let connect = self.timeouts.connect.min(left / waiting);
+            let place = shown(host, *port);
+            let outcome = match resolve(host, *port, connect).await {
+                Ok(mut addresses) => {
+                    addresses.retain(|address| !tried.contains(address));
+                    if addresses.is_empty() {
+                        continue;
+                    }
+                    tried.extend(&addresses);
+                    let server_name = target.advertised_host.clone().unwrap_or_else(|| host.clone());
+                    self.ask_at(question, addresses, tls.clone(), server_name, connect, deadline)
+                        .await
+                }
+                Err(trouble) => Err(trouble),
+            };
+            match outcome {
+                Ok(answer) => {
+                    tracing::debug!(?question, listener = target.listener, %place, "answered");
+                    self.remember(side, host, *port);
+                    return Ok(answer);
+                }
+                Err(trouble) => {
+                    tracing::debug!(?question, listener = target.listener, %place, ?trouble, "no answer");
+                    troubles.add(&place, trouble);
+                }
+            }
+        }
+        troubles.verdict()
+    }
+
+    /// One candidate, on a thread that may block.
+    async fn ask_at(
+        &self,
+        question: KafkaQuestion,
+        addresses: Vec<SocketAddr>,
+        tls: Option<Arc<Tls>>,
+        server_name: String,
+        connect: Duration,
+        deadline: Instant,
+    ) -> Result<KafkaAnswer, Trouble> {
+        let node_id = self.config.node_id;
+        let work = move || {
+            let mut last = Trouble::Unreached("it has no address".to_owned());
+            // A name may have an IPv6 and an IPv4 address of which Kafka is bound to one.
+            for address in addresses {
+                let tls = tls.as_deref().map(|tls| (tls, server_name.as_str()));
+                match (Try {
+                    address,
+                    tls,
+                    connect,
+                    deadline,
+                    node_id,
+                })
+                .ask(question)
+                {
+                    Ok(answer) => return Ok(answer),
+                    Err(failed @ Trouble::Failed(_)) => return Err(failed),
+                    Err(trouble) => last = trouble,
+                }
+            }
+            Err(last)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(outcome) => outcome,
+            Err(join) => Err(Trouble::Failed(NodeError::new(
+                NodeErrorKind::Agent,
+                format!(
+                    "the probe itself failed: {}",
+                    if join.is_panic() { "it panicked" } else { "it was ended" }
+                ),
+            ))),
+        }
+    }
+
+    fn put_remembered_first(&self, side: Side, target: &mut Target) {
+        let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(remembered) = answered.get(&side)
+            && let Some(position) = target.candidates.iter().position(|candidate| candidate == remembered)
+        {
+            target.candidates[..=position].rotate_right(1);
+        }
+    }
+
+    fn remember(&self, side: Side, host: &str, port: u16) {
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.insert(side, (host.to_owned(), port));
+    }
+}
+
+/// Why the candidates had no answer, in the order tried.
+struct Troubles<'a> {
+    listener: &'a str,
+    /// Each with its address.
+    texts: Vec<String>,
+    /// An error that nothing surer contradicts.
+    failed: Option<NodeError>,
+    /// Whether some candidate looked like a Kafka that is still starting.
+    starting: bool,
+}
+
+impl<'a> Troubles<'a> {
+    fn new(listener: &'a str) -> Self {
+        Self {
+            listener,
+            texts: Vec::new(),
+            failed: None,
+            starting: false,
+        }
+    }
+
+    fn add(&mut self, place: &str, trouble: Trouble) {
+        match trouble {
+            Trouble::Unreached(text) => self.texts.push(format!("{place}: {text}")),
+            Trouble::NotYet(text) => {
+                self.texts.push(format!("{place}: {text}"));
+                self.starting = true;
+            }
+            Trouble::Failed(mut error) => {
+                self.texts.push(format!("{place}: {}", error.message));
+                error.message = format!("Kafka's listener {} at {place}: {}", self.listener, error.message);
+                // While the surer address is still closed, whoever answered at a less sure one may not be this node.
+                if !self.starting && self.failed.is_none() {
+                    self.failed = Some(error);
+                }
+            }
+        }
+    }
+
+    fn verdict(self) -> Result<KafkaAnswer, NodeError> {
+        match self.failed {
+            Some(error) => Err(error),
+            None => Ok(KafkaAnswer::NotYet(format!(
+                "Kafka's listener {} at {}",
+                self.listener,
+                self.texts.join("; ")
+            ))),
+        }
+    }
+}
+
+/// Numbers first: a name may take its time.
+async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, Trouble> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    match tokio::time::timeout(limit, tokio::net::lookup_host((host, port))).await {
+        Ok(Ok(addresses)) => Ok(addresses.collect()),
+        Ok(Err(_)) => Err(Trouble::Unreached("the name does not resolve".to_owned())),
+        Err(_) => Err(Trouble::Unreached("the name did not resolve in time".to_owned())),
+    }
+}
+
+fn shown(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}

@@ -1,0 +1,293 @@
+//! The node on this machine: the only code that touches a node's files and its container engine.
+
+mod bridge;
+mod engine;
+mod engine_socket;
+#[cfg(test)]
+pub(crate) mod fake;
+mod redact;
+mod spec;
+mod streams;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use kbo_archive::work::Place;
+use kbo_archive::{clean, facts, snapshot, swap};
+use kbo_core::ids::{NodeName, RunId};
+use kbo_core::inventory::Dataset;
+use kbo_core::ports::node::{
+    ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerState, FactsRequest,
+    KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, SnapshotReport, SnapshotRequest,
+    StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+};
+use kbo_core::ports::stream::{ByteSink, ByteSource};
+
+use crate::kafka::{Addresses, NodeKafkaConfig, Prober, Timeouts};
+
+pub use engine::{Engine, Inspected};
+pub use engine_socket::EngineSocket;
+pub use spec::{DOCKER_SOCKET, NodeSpec};
+
+/// Is told how far archiving and staging are: the node, what is being moved (`archive data`), bytes of files done, bytes in all
+/// as far as known (0 where not). Called from several threads, often: must be quick.
+pub type ProgressSink = Arc<dyn Fn(&NodeName, &str, u64, u64) + Send + Sync>;
+
+/// A node whose directories and engine are on this machine.
+///
+/// It takes no lease: when its process dies, nobody undoes anything. [`crate::agent`] does, around it.
+pub struct LocalNode {
+    spec: NodeSpec,
+    engine: Arc<dyn Engine>,
+    progress: Option<ProgressSink>,
+    /// The last prober, with what it was made of: it remembers where Kafka answered.
+    prober: Mutex<Option<(Addresses, Arc<Prober>)>>,
+    /// Bytes of the last snapshot, by dataset, to say how far its archive is.
+    snapshot: Mutex<Option<SnapshotSize>>,
+}
+
+/// How large a snapshot is.
+struct SnapshotSize {
+    run: RunId,
+    bytes: Vec<(Dataset, u64)>,
+}
+
+impl LocalNode {
+    /// The node of `spec`, with the engine behind the socket that it names.
+    pub fn new(spec: NodeSpec, progress: Option<ProgressSink>) -> Self {
+        let engine = Arc::new(EngineSocket::new(&spec.engine_socket));
+        Self {
+            spec,
+            engine,
+            progress,
+            prober: Mutex::default(),
+            snapshot: Mutex::default(),
+        }
+    }
+
+    /// The same with another engine.
+    #[must_use]
+    pub fn with_engine(mut self, engine: Arc<dyn Engine>) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// What it was made of.
+    pub fn spec(&self) -> &NodeSpec {
+        &self.spec
+    }
+
+    /// The folder beside the first data directory that holds kbo's own files; `None` for a node without directories.
+    pub fn work_root(&self) -> Option<PathBuf> {
+        let data = self.spec.dirs.iter().find(|dir| dir.dataset == Dataset::Data);
+        let first = data.or(self.spec.dirs.first())?;
+        Place::of(first).ok().map(|place| place.root())
+    }
+
+    async fn inspect(&self) -> Result<Option<Inspected>, NodeError> {
+        self.engine.inspect(&self.spec.container).await
+    }
+
+    fn missing(&self) -> NodeError {
+        let text = format!(
+            "the engine on {} knows no container {}",
+            self.spec.node, self.spec.container
+        );
+        NodeError::new(NodeErrorKind::State, text)
+            .hint("is `container` (else the node's name) right? `docker ps -a` on the node shows them")
+    }
+
+    /// Refuses what may not be done while Kafka runs.
+    async fn at_rest(&self, what: &str) -> Result<(), NodeError> {
+        match self.state().await? {
+            ContainerState::Stopped | ContainerState::Missing => Ok(()),
+            state => {
+                let container = &self.spec.container;
+                let text = format!("the container {container} is {state}: {what} needs it stopped");
+                Err(NodeError::new(NodeErrorKind::State, text))
+            }
+        }
+    }
+
+    fn progress_of(&self, what: String, total: u64) -> impl Fn(u64) + Send + Sync + use<> {
+        let progress = self.progress.clone();
+        let node = self.spec.node.clone();
+        move |done| {
+            if let Some(progress) = &progress {
+                progress(&node, &what, done, total);
+            }
+        }
+    }
+
+    /// A prober for what the node's configuration says now.
+    async fn prober(&self) -> Result<Arc<Prober>, NodeError> {
+        let inspected = self.inspect().await?;
+        let (env, command, container_ips) = match inspected {
+            Some(container) => (container.env, container.command, container.addresses),
+            None => return Err(self.missing()),
+        };
+        let config_dir = self
+            .spec
+            .dirs
+            .iter()
+            .find(|dir| dir.dataset == Dataset::Config)
+            .map(|dir| dir.path.clone());
+        let config = blocking(move || {
+            NodeKafkaConfig::read(config_dir.as_deref().filter(|dir| Path::exists(dir)), &env, &command)
+        })
+        .await?;
+        let addresses = Addresses {
+            container_ips,
+            hosts: self.spec.hosts.clone(),
+        };
+
+        let mut kept = self.prober.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, prober)) = &*kept
+            && *known == addresses
+            && *prober.config() == config
+        {
+            return Ok(prober.clone());
+        }
+        let prober = Prober::new(config, addresses.clone(), self.spec.kafka.clone(), Timeouts::default());
+        let prober = Arc::new(prober);
+        *kept = Some((addresses, prober.clone()));
+        Ok(prober)
+    }
+}
+
+/// Runs what blocks where it may.
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, NodeError>
+where
+    T: Send + 'static,
+    E: Into<NodeError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome.map_err(Into::into),
+        Err(error) if error.is_panic() => Err(NodeError::new(
+            NodeErrorKind::Agent,
+            "kbo itself failed on the node: it panicked",
+        )
+        .hint("please report it")),
+        Err(_) => Err(NodeError::new(NodeErrorKind::Interrupted, "interrupted")),
+    }
+}
+
+#[async_trait]
+impl NodeTransport for LocalNode {
+    fn name(&self) -> &NodeName {
+        &self.spec.node
+    }
+
+    async fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError> {
+        let dirs = self.spec.dirs_of(&request.datasets);
+        let looking = blocking(move || Ok::<_, NodeError>(dirs.iter().map(facts::dir_facts).collect()));
+        let (engine, container, dirs) = tokio::join!(self.engine.facts(), self.inspect(), looking);
+        Ok(NodeFacts {
+            clock: Timestamp::now(),
+            cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+            engine,
+            container: container.map(|found| found.map(|container| container.facts)),
+            dirs: dirs?,
+        })
+    }
+
+    async fn state(&self) -> Result<ContainerState, NodeError> {
+        Ok(self
+            .inspect()
+            .await?
+            .map_or(ContainerState::Missing, |container| container.facts.state))
+    }
+
+    async fn stop(&self, request: &StopRequest) -> Result<StopOutcome, NodeError> {
+        match self.state().await? {
+            ContainerState::Stopped => Ok(StopOutcome::AlreadyStopped),
+            ContainerState::Missing => Err(self.missing()),
+            ContainerState::Paused => {
+                let text = format!(
+                    "the container {} is paused: it cannot stop cleanly",
+                    self.spec.container
+                );
+                Err(NodeError::new(NodeErrorKind::State, text).hint("unpause it first"))
+            }
+            ContainerState::Running | ContainerState::Restarting => {
+                self.engine.stop(&self.spec.container, request.timeout).await?;
+                Ok(StopOutcome::Stopped)
+            }
+        }
+    }
+
+    async fn start(&self) -> Result<StartOutcome, NodeError> {
+        match self.state().await? {
+            ContainerState::Missing => Err(self.missing()),
+            _ => self.engine.start(&self.spec.container).await,
+        }
+    }
+
+    async fn kafka(&self, question: KafkaQuestion) -> Result<KafkaAnswer, NodeError> {
+        self.prober().await?.ask(question).await
+    }
+
+    async fn prove_clean(&self) -> Result<CleanStopProof, NodeError> {
+        self.at_rest("proving a clean stop").await?;
+        let (role, dirs) = (self.spec.role, self.spec.dirs_of(&[Dataset::Data]));
+        blocking(move || clean::prove(&dirs, role)).await
+    }
+
+    async fn snapshot(&self, request: &SnapshotRequest) -> Result<SnapshotReport, NodeError> {
+        if request.datasets.contains(&Dataset::Data) {
+            self.at_rest("a snapshot of its data").await?;
+        }
+        let (run, dirs) = (request.run.clone(), self.spec.dirs_of(&request.datasets));
+        let report = blocking(move || snapshot::take(&run, &dirs)).await?;
+        let size = SnapshotSize {
+            run: request.run.clone(),
+            bytes: report.bytes.clone(),
+        };
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(size);
+        Ok(report)
+    }
+
+    async fn archive(&self, request: &ArchiveRequest, sink: &mut dyn ByteSink) -> Result<ArchiveReport, NodeError> {
+        let dirs = self.spec.dirs_of(&[request.dataset]);
+        let total = match &*self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(SnapshotSize { run, bytes }) if *run == request.run => bytes
+                .iter()
+                .filter(|(dataset, _)| *dataset == request.dataset)
+                .map(|(_, bytes)| bytes)
+                .sum(),
+            _ => 0,
+        };
+        let progress = self.progress_of(format!("archive {}", request.dataset), total);
+        streams::archive(request.clone(), dirs, progress, sink).await
+    }
+
+    async fn stage(&self, request: &StageRequest, source: &mut dyn ByteSource) -> Result<StageReport, NodeError> {
+        let dirs = self.spec.dirs_of(&[request.dataset]);
+        let total = request.files.iter().map(streams::size_of).sum();
+        let progress = self.progress_of(format!("stage {}", request.dataset), total);
+        streams::stage(request.clone(), dirs, progress, source).await
+    }
+
+    async fn swap(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
+        self.at_rest("a swap").await?;
+        let (run, dirs) = (request.run.clone(), self.spec.dirs_of(&request.datasets));
+        blocking(move || swap::swap(&run, &dirs)).await
+    }
+
+    async fn swap_back(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
+        self.at_rest("swapping back").await?;
+        let (run, dirs) = (request.run.clone(), self.spec.dirs_of(&request.datasets));
+        blocking(move || swap::swap_back(&run, &dirs)).await
+    }
+
+    async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError> {
+        let (request, dirs) = (request.clone(), self.spec.dirs.clone());
+        blocking(move || clean::remove(&dirs, &request)).await
+    }
+
+    async fn release(&self) -> Result<(), NodeError> {
+        Ok(())
+    }
+}

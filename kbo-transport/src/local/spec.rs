@@ -1,0 +1,78 @@
+//! What an agent must know of the node that it serves.
+
+use std::path::PathBuf;
+
+use kbo_archive::DirSpec;
+use kbo_core::ids::NodeName;
+use kbo_core::inventory::{Dataset, Node, Role};
+
+use crate::kafka::KafkaAccess;
+
+/// Where Docker listens by default.
+pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+
+/// One node, as the one who serves it needs to know it.
+#[derive(Debug, Clone)]
+pub struct NodeSpec {
+    /// Its name.
+    pub node: NodeName,
+    /// Its role.
+    pub role: Role,
+    /// The container's name.
+    pub container: String,
+    /// The container engine's socket.
+    pub engine_socket: String,
+    /// Its directories: as configured, and as reached from where this is used.
+    pub dirs: Vec<DirSpec>,
+    /// Hosts under which the operator knows the node, to find Kafka at.
+    pub hosts: Vec<String>,
+    /// How Kafka lets us in.
+    pub kafka: KafkaAccess,
+}
+
+impl NodeSpec {
+    /// A node of the inventory, whose directories are where they are configured, with the default socket and no TLS.
+    pub fn of(node: &Node) -> Self {
+        let dirs = [Dataset::Config, Dataset::Data].into_iter().flat_map(|dataset| {
+            let paths = node.dirs(dataset);
+            paths.into_iter().map(move |path| DirSpec {
+                dataset,
+                path: PathBuf::from(&path),
+                label: path,
+            })
+        });
+        Self {
+            node: node.name.clone(),
+            role: node.role,
+            container: node.container.clone(),
+            engine_socket: DOCKER_SOCKET.to_owned(),
+            dirs: dirs.collect(),
+            hosts: Vec::new(),
+            kafka: KafkaAccess::default(),
+        }
+    }
+
+    /// The same node as seen from elsewhere: `paths` are pairs of a configured path and where it is found there.
+    #[must_use]
+    pub fn seen_from(&self, paths: &[(String, String)], engine_socket: Option<&str>) -> Self {
+        let mut spec = self.clone();
+        for dir in &mut spec.dirs {
+            if let Some((_, actual)) = paths.iter().find(|(configured, _)| *configured == dir.label) {
+                dir.path = PathBuf::from(actual);
+            }
+        }
+        if let Some(socket) = engine_socket {
+            socket.clone_into(&mut spec.engine_socket);
+        }
+        spec
+    }
+
+    /// The directories of some datasets.
+    pub fn dirs_of(&self, datasets: &[Dataset]) -> Vec<DirSpec> {
+        self.dirs
+            .iter()
+            .filter(|dir| datasets.contains(&dir.dataset))
+            .cloned()
+            .collect()
+    }
+}
