@@ -1,7 +1,10 @@
-//! The project's tasks: the lab now; the command line is in `main.rs`.
+//! The project's tasks; the command line is in `main.rs`.
 
 pub mod bench;
+mod e2e;
 pub mod lab;
+pub mod test;
+pub mod tidy;
 
 /// Progress and errors of the tasks go to stderr, so that stdout stays a command's own output.
 #[expect(clippy::print_stderr, reason = "a task speaks to the person who started it")]

@@ -13,6 +13,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Run everything: formatting, lints, documentation, unit tests, and kbo on real clusters (those need root).
+    Test(xtask::test::Args),
+    /// Check what no compiler checks: crate edges, lints, licences, lengths, links.
+    Tidy,
     /// Real Kafka clusters on this machine, to try kbo on (needs root).
     Lab {
         #[command(subcommand)]
@@ -25,6 +29,8 @@ enum Task {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.task {
+        Task::Test(args) => xtask::test::run(&args),
+        Task::Tidy => xtask::tidy::run(),
         Task::Lab { command } => xtask::lab::run(command),
         Task::Bench(args) => xtask::bench::run(&args),
     };

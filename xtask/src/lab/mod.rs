@@ -224,6 +224,24 @@ fn exit_code(status: std::process::ExitStatus) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Whether labs can be made here.
+///
+/// # Errors
+///
+/// Fails with what is missing.
+pub fn possible() -> Result<()> {
+    require_root()
+}
+
+/// Make sure that programs are there: pairs of a program and the Debian package that brings it.
+///
+/// # Errors
+///
+/// Fails with what is missing and cannot be installed.
+pub fn install(programs: &[(&'static str, &'static str)]) -> Result<()> {
+    packages::ensure(programs)
+}
+
 /// The lab makes namespaces, bridges and engines: only root may.
 fn require_root() -> Result<()> {
     let uid = shell::Cmd::new("id")

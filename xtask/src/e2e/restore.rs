@@ -1,0 +1,91 @@
+//! Lost disks, stopped and killed nodes, data alone.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::world::text;
+use super::{Case, World, data, nodes};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("a_wiped_broker_and_a_wiped_controller_come_back", wiped),
+    Case::new("a_stopped_node_stays_stopped_and_data_alone_is_restored", stopped_node),
+    Case::new("a_killed_broker_is_only_backed_up_when_allowed", killed),
+];
+
+fn wiped(world: &mut World) -> Result<()> {
+    let backup = world.full()?;
+    let (broker, controller) = (world.broker(2), world.controller(3));
+    data::write_since(&world.lab, 1_000_000)?;
+    // The broker's container comes up on its empty disk and formats it; the controller's stays down.
+    for node in [&broker, &controller] {
+        world.lab.stop(node)?;
+        world.lab.wipe_data(node)?;
+    }
+    world.lab.start(&broker)?;
+    let before = nodes::containers(&world.lab)?;
+    let report = world.kbo.json(&["restore", &backup.id, "--yes"])?;
+    world.note_window("restore", &report);
+    nodes::as_found(&world.lab, &before).context("after the restore")?;
+    world.kbo.json(&["start", &controller])?;
+    world.lab.wait_ready(super::WHOLE)?;
+    for node in [&broker, &controller] {
+        if !world.lab.list_data(node)?.iter().any(|name| name == "meta.properties") {
+            bail!("{node} has no meta.properties");
+        }
+    }
+    data::unchanged(&world.lab, &backup.digest)?;
+    if data::count(&world.lab, data::SINCE)?.is_some() {
+        bail!("a topic that was made after the backup is still there");
+    }
+    Ok(())
+}
+
+fn stopped_node(world: &mut World) -> Result<()> {
+    let digest = world.seeded()?;
+    let node = world.controller(3);
+    world.lab.stop(&node)?;
+    let before = nodes::containers(&world.lab)?;
+    let ran = world.kbo.expect(0, &["--json", "backup", "--only", "data"])?;
+    nodes::as_found(&world.lab, &before).context("after the backup")?;
+    let report = ran.document()?;
+    ran.says(&format!("the container {node} is stopped"))?;
+    let id = text(&report, "id")?;
+    if !world.manifest(&id)?["archives"]
+        .as_array()
+        .is_some_and(|archives| archives.len() == 6)
+    {
+        bail!("the backup does not hold the data of six nodes");
+    }
+    data::write_since(&world.lab, 2_000_000)?;
+    world.lab.client_run(["delete", "--topic", "lz4"])?;
+    let report = world.kbo.json(&["restore", &id, "--only", "data", "--yes"])?;
+    world.note_window("restore", &report);
+    nodes::as_found(&world.lab, &before).context("after the restore")?;
+    data::unchanged(&world.lab, &digest)?;
+    world.lab.start(&node)
+}
+
+fn killed(world: &mut World) -> Result<()> {
+    let digest = world.seeded()?;
+    let node = world.broker(3);
+    world.lab.kill(&node)?;
+    // Its session must be over before the others are told to stop, or their stop waits for it.
+    std::thread::sleep(Duration::from_secs(10));
+    let before = nodes::containers(&world.lab)?;
+    world.kbo.expect(1, &["backup", "--only", "data"])?.says(&node)?;
+    nodes::as_found(&world.lab, &before).context("after the failed backup")?;
+    let report = world.kbo.json(&["backup", "--only", "data", "--allow-unclean"])?;
+    nodes::as_found(&world.lab, &before).context("after the allowed backup")?;
+    let manifest = world.manifest(&text(&report, "id")?)?;
+    let caveats = manifest["caveats"].as_array().cloned().unwrap_or_default();
+    if !caveats
+        .iter()
+        .any(|caveat| caveat.as_str().is_some_and(|text| text.contains(&node)))
+    {
+        bail!("the manifest's caveats do not name {node}: {caveats:?}");
+    }
+    world.lab.start(&node)?;
+    world.lab.wait_ready(super::WHOLE)?;
+    data::unchanged(&world.lab, &digest)
+}
