@@ -17,6 +17,9 @@ use crate::tarfmt::{self, HeaderError, Item};
 /// Frames that want a greater window (2^n bytes) to be decompressed are refused; level 19 uses 23.
 const MAX_WINDOW_LOG: u32 = 25;
 
+/// Bytes decompressed at a time. When a step fails its output is lost: small steps tell better where the damage is.
+const STEP: usize = 32 << 10;
+
 /// Something that is not as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -168,7 +171,9 @@ fn decompress(
         let mut buffer = filler.buffer();
         let mut error = None;
         while !buffer.is_full() && more {
-            match decoder.read(buffer.room()) {
+            let room = buffer.room();
+            let step = room.len().min(STEP);
+            match decoder.read(&mut room[..step]) {
                 Ok(count) => {
                     buffer.fill(count);
                     done += count as u64;

@@ -194,6 +194,19 @@ impl Default for Buffer {
 }
 
 impl Verifier {
+    /// Of a segment all of whose offsets must be greater than this one.
+    pub fn after(offset: i64) -> Self {
+        Self {
+            last_offset: Some(offset),
+            ..Self::default()
+        }
+    }
+
+    /// The last offset seen, or the one to come after.
+    pub fn last_offset(&self) -> Option<i64> {
+        self.last_offset
+    }
+
     /// Takes the next bytes.
     pub fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.lost {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{At, Error};
 use crate::reader::{self, Expected, Handler};
 use crate::records;
+use crate::swap;
 use crate::work::{self, DirSpec, Place};
 
 /// Says that a directory is staged completely, and which it is; written last.
@@ -100,6 +101,7 @@ pub fn unpack(
     let places = dirs.iter().map(Place::of).collect::<Result<Vec<_>, _>>()?;
     for place in &places {
         refuse_swapped(place, &request.run)?;
+        swap::refuse_irreplaceable(place)?;
     }
     let staged = stage_all(request, &places, source, progress, cancel);
     if staged.is_err() {
@@ -134,7 +136,7 @@ fn stage_all(
     for place in places {
         unstage(place, &request.run)?;
         create_parents(&place.parent)?;
-        place.create(&request.run)?;
+        swap::probe(&place.create(&request.run)?)?;
         let path = Staged::dir(place, &request.run);
         work::create_all(&path)?;
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

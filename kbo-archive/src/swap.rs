@@ -2,11 +2,12 @@
 
 use std::fs::{self, Metadata};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kbo_core::ids::RunId;
 use kbo_core::ports::node::SwapOutcome;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::error::{At, Error};
 use crate::facts::is_mount_point;
@@ -116,19 +117,46 @@ fn check(side: &Side) -> Result<(), Error> {
             )));
         }
     }
-    let Some(live) = &side.live else { return Ok(()) };
-    let path = side.place.live.display();
+    refuse_irreplaceable(&side.place)
+}
+
+/// Refuses a live path that no rename can replace: a mount point, or something that is no directory. One that is missing is fine.
+pub(crate) fn refuse_irreplaceable(place: &Place) -> Result<(), Error> {
+    let Some(live) = look(&place.live)? else { return Ok(()) };
+    let path = place.live.display();
     if !live.is_dir() {
         return Err(Error::state(format!("{path} is no directory")));
     }
-    let parent = fs::metadata(&side.place.parent).at("look at", &side.place.parent)?;
-    if is_mount_point(&side.place, live, &parent) {
+    let parent = fs::metadata(&place.parent).at("look at", &place.parent)?;
+    if is_mount_point(place, &live, &parent) {
         return Err(Error::State {
             what: format!("{path} is a mount point: it cannot be replaced by a rename"),
             hint: Some("let Kafka's directory be a folder of the mounted filesystem, not the mount point itself"),
         });
     }
     Ok(())
+}
+
+/// Tries an exchange within the folder: better known before anything is stopped than in the window.
+pub(crate) fn probe(folder: &Path) -> Result<(), Error> {
+    let (one, other) = (folder.join("probe-a"), folder.join("probe-b"));
+    for dir in [&one, &other] {
+        work::create_all(dir)?;
+    }
+    let exchanged = renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE);
+    for dir in [&one, &other] {
+        fs::remove_dir(dir).at("remove", dir)?;
+    }
+    match exchanged {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Err(Error::State {
+            what: format!(
+                "the filesystem of {} cannot exchange directories in one step",
+                folder.display()
+            ),
+            hint: Some("restore to a local filesystem such as ext4, xfs or btrfs"),
+        }),
+        exchanged => exchanged.at("exchange directories in", folder),
+    }
 }
 
 /// Where the directory stands that this run's swap replaced, if there is one.
@@ -141,7 +169,7 @@ pub(crate) fn replaced(run: &RunId, place: &Place) -> Result<Option<PathBuf>, Er
     Ok((swapped && look(&stage)?.is_some()).then_some(stage))
 }
 
-fn look(path: &std::path::Path) -> Result<Option<Metadata>, Error> {
+fn look(path: &Path) -> Result<Option<Metadata>, Error> {
     match fs::symlink_metadata(path) {
         Ok(meta) => Ok(Some(meta)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -15,6 +15,7 @@ use sha2::Digest;
 use crate::error::{At, Error};
 use crate::pipe::{Buffer, Filler, pipe};
 use crate::records;
+use crate::rules;
 use crate::segment::{HEADER, Verifier};
 use crate::snapshot::index::{self, Check, Entry, Kind, Layout, Linked, Packed};
 use crate::tarfmt::{self, BLOCK, Item, ItemKind};
@@ -197,6 +198,8 @@ struct Packer {
     found: Read,
     /// The pack that was read last; most files come from the same.
     pack: Option<(PathBuf, File)>,
+    /// The directory of the last segment, and its last offset: the next segment of the same begins behind that.
+    segment: Option<(String, i64)>,
 }
 
 impl Packer {
@@ -211,6 +214,7 @@ impl Packer {
                 damage: Vec::new(),
             },
             pack: None,
+            segment: None,
         }
     }
 
@@ -251,7 +255,7 @@ impl Packer {
                 let name = format!("{}/{}", dir.path, entry.path);
                 let mut content = Content {
                     hasher: sha2::Sha256::new(),
-                    verifier: records.then(Verifier::default),
+                    verifier: records.then(|| self.verifier(&name)),
                 };
                 if let Some(link) = link {
                     self.linked(layout, &link, &name, &mut content)?;
@@ -260,8 +264,13 @@ impl Packer {
                     self.packed(layout, &pack, &name, &mut content)?;
                 }
                 self.bytes(&[0; BLOCK][..tarfmt::padding(size)])?;
-                if let Some(damage) = content.verifier.and_then(Verifier::finish) {
-                    self.found.damage.push(format!("{name}: {damage}"));
+                if let Some(verifier) = content.verifier {
+                    if let (Some((folder, _)), Some(last)) = (name.rsplit_once('/'), verifier.last_offset()) {
+                        self.segment = Some((folder.to_owned(), last));
+                    }
+                    if let Some(damage) = verifier.finish() {
+                        self.found.damage.push(format!("{name}: {damage}"));
+                    }
                 }
                 FileKind::File {
                     size,
@@ -286,6 +295,19 @@ impl Packer {
             mtime,
         });
         Ok(())
+    }
+
+    /// For a segment: its offsets begin at its name's or later, and behind the segment before it.
+    fn verifier(&self, name: &str) -> Verifier {
+        let Some((folder, file)) = name.rsplit_once('/') else {
+            return Verifier::default();
+        };
+        let base = rules::segment_file(file).map_or(0, |(base, _)| base);
+        let before = match &self.segment {
+            Some((previous, last)) if previous == folder => *last,
+            _ => -1,
+        };
+        Verifier::after(before.max(base - 1))
     }
 
     fn linked(&mut self, layout: &Layout, link: &Linked, name: &str, content: &mut Content) -> Result<(), Error> {

@@ -8,8 +8,9 @@ use std::path::Path;
 use kbo_core::inventory::Dataset;
 use kbo_core::ports::node::SnapshotReport;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
-use super::index::{Check, Entry, Kind, Layout, Linked};
+use super::index::{Check, Entry, Kind, Layout, Linked, Packed};
 use super::pack::Pack;
 use crate::error::{At, Error};
 use crate::rules::{self, DirClass, Rule};
@@ -218,7 +219,7 @@ impl<'a> Holder<'a> {
         let pack = if link.as_ref().is_some_and(|link| link.len == meta.len()) {
             None
         } else {
-            Some(self.copy(&live, file, link.as_ref().map_or(0, |link| link.len))?)
+            Some(self.copy(&live, file, link.as_ref().map_or(0, |link| link.len), meta.len())?)
         };
         match &link {
             Some(link) if link.check != Check::Private => {
@@ -242,9 +243,7 @@ impl<'a> Holder<'a> {
         match fs::hard_link(live, &path) {
             Ok(()) => {}
             Err(error) => {
-                let errno = rustix::io::Errno::from_io_error(&error);
-                use rustix::io::Errno;
-                return match errno {
+                return match Errno::from_io_error(&error) {
                     // Not on this filesystem, not across this mount, not for this user.
                     Some(Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP | Errno::ACCESS | Errno::NOSYS) => {
                         self.no_links = Some(error.to_string());
@@ -296,11 +295,12 @@ impl<'a> Holder<'a> {
         }))
     }
 
-    fn copy(&mut self, live: &Path, mut file: File, from: u64) -> Result<super::index::Packed, Error> {
+    /// Copies what a file had when it was opened: one that is being appended to would never end.
+    fn copy(&mut self, live: &Path, mut file: File, from: u64, to: u64) -> Result<Packed, Error> {
         if from > 0 {
             io::Seek::seek(&mut file, io::SeekFrom::Start(from)).at("read", live)?;
         }
-        self.pack.append(&file, u64::MAX, live)
+        self.pack.append(&file, to.saturating_sub(from), live)
     }
 
     fn next_link(&mut self) -> String {
@@ -367,4 +367,52 @@ fn open(path: &Path) -> io::Result<File> {
 fn stable(live: &Path, file: &File, len: u64, base: i64, limit: i64) -> Result<Option<Stable>, Error> {
     let index = open(&live.with_extension("index")).ok();
     segment::stable_prefix(file, len, base, index.as_ref(), limit).at("read", live)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_links_are_impossible_files_are_copied_and_a_warning_says_so() {
+        // Two filesystems that every machine has; link() between them is EXDEV.
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+        let dev = |dir: &tempfile::TempDir| fs::metadata(dir.path()).unwrap().dev();
+        assert_ne!(
+            dev(&here),
+            dev(&there),
+            "the test needs /dev/shm on a filesystem of its own"
+        );
+        let live = there.path().join("log-dir");
+        fs::create_dir_all(live.join("t-0")).unwrap();
+        let (log, index) = crate::segment::testing::segment(0, 100, 300);
+        fs::write(live.join("t-0/00000000000000000000.log"), &log).unwrap();
+        fs::write(live.join("t-0/00000000000000000000.index"), index).unwrap();
+        fs::write(live.join("t-0/00000000000000001000.log"), "").unwrap();
+        let layout = Layout::new(here.path());
+        fs::create_dir_all(layout.links()).unwrap();
+        let mut holder = Holder::new(&live, &layout, Dataset::Data, 0);
+        let found = tree::list(&live).unwrap().remove(0);
+        holder
+            .partition(&found, "t-0", &rules::dir_class("t-0"), Some(1000))
+            .unwrap();
+        let (entries, report) = holder.finish().unwrap();
+        assert_eq!((report.linked_files, report.copied_files), (0, 3));
+        assert!(report.warnings[0].contains("copied"), "{:?}", report.warnings);
+        let entry = entries
+            .iter()
+            .find(|entry| entry.path == "t-0/00000000000000000000.log")
+            .unwrap();
+        let Kind::File {
+            link: None,
+            pack: Some(pack),
+            records: true,
+        } = &entry.kind
+        else {
+            panic!("{entry:?}")
+        };
+        let packed = fs::read(layout.folder.join(&pack.name)).unwrap();
+        let at = usize::try_from(pack.at).unwrap();
+        assert_eq!(packed[at..at + log.len()], log);
+    }
 }

@@ -92,10 +92,13 @@ fn a_harmless_archive_made_by_hand_is_unpacked() {
     .unwrap();
 }
 
+/// What is tried, the tar's entries, the manifest's records.
+type Case = (&'static str, Vec<Vec<u8>>, Vec<FileRecord>);
+
 #[test]
 fn entries_that_lead_elsewhere_are_refused_whether_recorded_or_not() {
     use tar::EntryType as T;
-    let cases: Vec<(&str, Vec<Vec<u8>>, Vec<FileRecord>)> = vec![
+    let cases: Vec<Case> = vec![
         (
             "absolute",
             vec![entry(T::Regular, b"/tmp/kbo-escaped", b"", b"x")],

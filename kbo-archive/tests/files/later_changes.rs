@@ -172,6 +172,22 @@ fn damaged_records_are_archived_as_they_are_and_reported_by_file_and_place() {
 }
 
 #[test]
+fn a_segment_that_reaches_into_the_next_is_reported() {
+    let from = Machine::broker();
+    let mut content = fs::read(from.data().join(CLOSED)).unwrap();
+    content.extend(batch(1010, b"of the next segment"));
+    fs::write(from.data().join(CLOSED), &content).unwrap();
+    take(&from.dirs);
+    let (_, report) = archive(&from.dirs).unwrap();
+    assert_eq!(report.damage.len(), 1, "{:?}", report.damage);
+    assert!(
+        report.damage[0].contains(ACTIVE) && report.damage[0].contains("out of order"),
+        "{:?}",
+        report.damage
+    );
+}
+
+#[test]
 fn without_high_watermarks_everything_is_copied_and_changes_do_not_show() {
     let (from, to) = (Machine::broker(), Machine::empty());
     fs::write(from.data().join("replication-offset-checkpoint"), "nonsense").unwrap();

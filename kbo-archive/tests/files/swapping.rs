@@ -142,6 +142,9 @@ fn a_file_in_the_place_of_the_directory_is_left_alone() {
     fs::write(to.data(), "a file").unwrap();
     assert!(matches!(swap::swap(&other_run(), &to.dirs), Err(Error::State { .. })));
     assert_eq!(fs::read(to.data()).unwrap(), b"a file");
+    // Nor is anything staged for it.
+    let (_, request, bytes) = staged_over_live();
+    assert!(matches!(unpack(&request, &to.dirs, &bytes), Err(Error::State { .. })));
 }
 
 #[test]
