@@ -9,7 +9,6 @@ pub mod carrier;
 mod complaints;
 pub mod docker;
 pub mod kafka;
-pub mod kafka;
 pub mod local;
 pub mod process;
 pub mod ssh;
