@@ -376,9 +376,15 @@ impl<'a> Run<'a> {
             at: self.o.clock.now(),
             step: step.clone(),
         };
+        // The undo follows from what the journal already holds, and each of its steps may be repeated: better undone without a
+        // record, as when the store is full, than not undone.
+        let needs_record = !(self.is_undoing() || matches!(step, Step::Clean { .. }));
         if let Err(error) = self.journal(intent).await {
-            self.fail(&text, step.node(), &error.into());
-            return Err(false);
+            if needs_record {
+                self.fail(&text, step.node(), &error.into());
+                return Err(false);
+            }
+            tracing::warn!("the journal cannot be written: {}", chain(&error));
         }
         if matches!(step, Step::Stop { .. }) {
             let now = (self.o.clock.now(), from);
@@ -409,11 +415,11 @@ impl<'a> Run<'a> {
                         self.warn(format!("the journal cannot be written: {}", chain(&error)));
                         Ok(())
                     }
-                    Err(error) => {
+                    Err(error) if needs_record => {
                         self.fail(&text, step.node(), &error.into());
                         Err(false)
                     }
-                    Ok(()) => Ok(()),
+                    Err(_) | Ok(()) => Ok(()),
                 }
             }
             Err(error) => {
