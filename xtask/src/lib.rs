@@ -1,6 +1,7 @@
 //! The project's tasks; the command line is in `main.rs`.
 
 pub mod bench;
+pub mod demo;
 mod e2e;
 pub mod lab;
 pub mod test;

@@ -13,6 +13,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// See kbo at work: a real cluster, a backup, a disaster, a restore, and proof (needs root).
+    Demo(xtask::demo::Args),
     /// Run everything: formatting, lints, documentation, unit tests, and kbo on real clusters (those need root).
     Test(xtask::test::Args),
     /// Check what no compiler checks: crate edges, lints, licences, lengths, links.
@@ -29,6 +31,7 @@ enum Task {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.task {
+        Task::Demo(args) => xtask::demo::run(&args),
         Task::Test(args) => xtask::test::run(&args),
         Task::Tidy => xtask::tidy::run(),
         Task::Lab { command } => xtask::lab::run(command),

@@ -62,9 +62,9 @@ pub struct Args {
     /// Only these parts [default: all]
     #[arg(long, value_enum, num_args = 1..)]
     suite: Vec<Suite>,
-    /// Only the end-to-end cases whose names contain this
-    #[arg(long, default_value = "", value_name = "SUBSTRING")]
-    case: String,
+    /// Only the end-to-end cases whose names contain one of these
+    #[arg(long, num_args = 1.., value_name = "SUBSTRING")]
+    case: Vec<String>,
     /// Leave out the end-to-end suites
     #[arg(long)]
     fast: bool,
@@ -156,7 +156,7 @@ fn plain(suite: Suite) -> Result<()> {
     }
 }
 
-fn end_to_end(kind: Kind, filter: &str, tally: &mut Tally) -> Ended {
+fn end_to_end(kind: Kind, filter: &[String], tally: &mut Tally) -> Ended {
     if let Err(error) = lab::possible() {
         return Ended::NotRun(format!("{error:#}"));
     }

@@ -66,15 +66,15 @@ pub(crate) struct Tally {
     pub(crate) failed: usize,
 }
 
-/// Run the cases of a cluster whose names contain `filter`. A cluster that was down is taken down again.
-pub(crate) fn suite(kind: Kind, filter: &str) -> Result<Tally> {
+/// Run the cases of a cluster whose names contain one of `filters`, or all where there is none. A cluster that was down is taken down again.
+pub(crate) fn suite(kind: Kind, filters: &[String]) -> Result<Tally> {
     let chosen: Vec<Case> = cases(kind)
         .into_iter()
-        .filter(|case| case.name.contains(filter))
+        .filter(|case| filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter)))
         .collect();
     if chosen.is_empty() {
         crate::say(&format!(
-            "no case of the {} cluster has {filter:?} in its name",
+            "no case of the {} cluster has any of {filters:?} in its name",
             kind.name()
         ));
         return Ok(Tally::default());
