@@ -245,8 +245,8 @@ pub(crate) fn kbo_program() -> Result<PathBuf> {
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let program = messages
+    let programs: Vec<PathBuf> = messages
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .last();
-    program.context("cargo names no program")
+        .collect();
+    programs.into_iter().next_back().context("cargo names no program")
 }

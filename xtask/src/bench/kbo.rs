@@ -46,7 +46,7 @@ impl Kbo {
         let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let program = messages
             .filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
-            .last();
+            .next_back();
         Ok(Self {
             program: program.context("cargo named no executable")?,
             config: lab.config_path(),
