@@ -1,14 +1,15 @@
 //! `cargo xtask demo`: a real cluster, a backup, a disaster, a restore, and proof, told as it happens.
 
 use std::io::IsTerminal;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::e2e::{World, data};
-use crate::lab::{Kind, Lab};
+use crate::lab::{self, Kind, Lab};
 use crate::{print, test};
 
 /// `cargo xtask demo ...`
@@ -17,7 +18,24 @@ pub struct Args {
     /// Leave the cluster up afterwards
     #[arg(long)]
     keep: bool,
+    /// The telling part alone
+    #[arg(long, hide = true)]
+    told: bool,
 }
+
+/// Runs the telling part, and cleans up whatever becomes of it: Ctrl-C ends that part, and not the shell.
+const SCRIPT: &str = r#"
+trap : INT TERM
+"$0" demo --told
+code=$?
+if [ "$1" = keep ]; then
+    echo "The cluster stays up: cargo xtask lab status shows it, cargo xtask lab down docker removes it."
+else
+    echo "== Cleaning up: containers, volumes, network, and the engine if it was started for this"
+    "$0" lab down docker || code=1
+fi
+exit $code
+"#;
 
 /// Show everything, and clean up.
 ///
@@ -25,18 +43,21 @@ pub struct Args {
 ///
 /// Fails when the cluster does not come up, or when anything is not as it was.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let begun = Instant::now();
-    let was_up = Lab::open(Kind::Docker).is_ok();
-    let shown = show();
-    if args.keep || was_up {
-        print("The cluster stays up. `cargo xtask lab status` shows it, `cargo xtask lab down docker` removes it.");
-    } else {
-        step("Cleaning up: containers, volumes, network, and the engine if it was started for this");
-        Lab::down(Kind::Docker)?;
+    if args.told {
+        let begun = Instant::now();
+        show()?;
+        print(&format!("\nDone in {} s.\n", begun.elapsed().as_secs()));
+        return Ok(ExitCode::SUCCESS);
     }
-    shown?;
-    print(&format!("\nDone in {} s.", begun.elapsed().as_secs()));
-    Ok(ExitCode::SUCCESS)
+    lab::possible()?;
+    let stays = args.keep || Lab::open(Kind::Docker).is_ok();
+    let program = std::env::current_exe().context("cannot find out this program's path")?;
+    let failed = Command::new("sh")
+        .args(["-c", SCRIPT])
+        .arg(program)
+        .arg(if stays { "keep" } else { "remove" })
+        .exec();
+    Err(failed).context("cannot run sh")
 }
 
 fn step(text: &str) {
