@@ -157,10 +157,10 @@ fn plain(suite: Suite) -> Result<()> {
 }
 
 fn end_to_end(kind: Kind, filter: &[String], tally: &mut Tally) -> Ended {
-    if let Err(error) = lab::possible() {
+    if let Err(error) = lab::possible().and_then(|()| lab::install(PROGRAMS)) {
         return Ended::NotRun(format!("{error:#}"));
     }
-    match lab::install(PROGRAMS).and_then(|()| e2e::suite(kind, filter)) {
+    match e2e::suite(kind, filter) {
         Ok(suite) => {
             tally.passed += suite.passed;
             tally.failed += suite.failed;

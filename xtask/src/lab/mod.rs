@@ -230,7 +230,14 @@ fn exit_code(status: std::process::ExitStatus) -> ExitCode {
 ///
 /// Fails with what is missing.
 pub fn possible() -> Result<()> {
-    require_root()
+    require_root()?;
+    let mut needs = packages::COMMON.iter().chain(packages::SSH);
+    match needs.find(|(program, _)| !packages::present(program)) {
+        Some((program, _)) if !packages::present("apt-get") => {
+            bail!("{program} is not installed, and there is no apt-get to install it with")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Make sure that programs are there: pairs of a program and the Debian package that brings it.
