@@ -30,8 +30,8 @@ fn killed_backup(world: &mut World) -> Result<()> {
     let digest = world.seeded()?;
     let before = nodes::containers(&world.lab)?;
     let listed = world.kbo.json(&["list"])?;
-    let run = world.kbo.spawn(&["backup"])?;
-    wait_until("two nodes are stopped", LIMIT, || Ok(nodes::stopped(&world.lab)? >= 2))?;
+    let mut run = world.kbo.spawn(&["backup"])?;
+    run.await_steps(&[format!("stop {}", world.broker(3)), format!("stop {}", world.broker(2))])?;
     run.kill()?;
     world.kbo.expect(1, &["status"])?.says("recover")?;
     world.kbo.expect(0, &["recover"])?;
@@ -47,11 +47,14 @@ fn killed_backup(world: &mut World) -> Result<()> {
 fn abandoned_backup(world: &mut World) -> Result<()> {
     let digest = world.seeded()?;
     let before = nodes::containers(&world.lab)?;
-    let run = world
+    let mut run = world
         .kbo
         .with("KBO_LIMITS_LEASE_GRACE_SECONDS", "5")
         .spawn(&["backup"])?;
-    wait_until("four nodes are stopped", LIMIT, || Ok(nodes::stopped(&world.lab)? >= 4))?;
+    run.await_steps(&[
+        format!("stop {}", world.broker(1)),
+        format!("stop {}", world.controller(3)),
+    ])?;
     run.kill()?;
     wait_until("the nodes are back by themselves", LIMIT, || {
         Ok(nodes::stopped(&world.lab)? == 0)
@@ -72,14 +75,9 @@ fn killed_restore(world: &mut World) -> Result<()> {
     data::write_since(&world.lab, 3_000_000)?;
     let written = data::count(&world.lab, data::SINCE)?;
     let before = nodes::containers(&world.lab)?;
-    let run = world.kbo.spawn(&["restore", &backup.id, "--yes"])?;
-    wait_until("all nodes are stopped", LIMIT, || {
-        Ok(nodes::stopped(&world.lab)? == before.len())
-    })?;
+    let mut run = world.kbo.spawn(&["restore", &backup.id, "--yes"])?;
     // The first to run again does so on the restored data.
-    wait_until("the first node runs again", LIMIT, || {
-        Ok(nodes::stopped(&world.lab)? < before.len())
-    })?;
+    run.await_steps(&[format!("start {}", world.controller(1))])?;
     run.kill()?;
     world.kbo.expect(0, &["recover"])?;
     nodes::as_found(&world.lab, &before)?;
@@ -95,7 +93,7 @@ fn interrupted(world: &mut World) -> Result<()> {
     let digest = world.seeded()?;
     let before = nodes::containers(&world.lab)?;
     let mut run = world.kbo.spawn(&["backup"])?;
-    wait_until("a node is stopped", LIMIT, || Ok(nodes::stopped(&world.lab)? >= 1))?;
+    run.await_steps(&[format!("stop {}", world.broker(3))])?;
     let second = world.kbo.expect(6, &["backup"])?;
     second.says(&run.pid().to_string())?;
     if run.has_ended()? {

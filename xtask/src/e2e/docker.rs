@@ -1,11 +1,9 @@
 //! The same on six containers of one engine, where kbo works through helper containers.
 
 use anyhow::{Context, Result, bail};
-use std::time::Duration;
 
-use super::nodes::{self, wait_until};
 use super::world::text;
-use super::{Case, World, data};
+use super::{Case, World, data, nodes};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("check_and_status_touch_nothing", looking),
@@ -55,10 +53,8 @@ fn stopped_and_interrupted(world: &mut World) -> Result<()> {
     let node = world.controller(3);
     world.lab.stop(&node)?;
     let before = nodes::containers(&world.lab)?;
-    let run = world.kbo.spawn(&["backup"])?;
-    wait_until("two more nodes are stopped", Duration::from_secs(120), || {
-        Ok(nodes::stopped(&world.lab)? >= 3)
-    })?;
+    let mut run = world.kbo.spawn(&["backup"])?;
+    run.await_steps(&[format!("stop {}", world.broker(3)), format!("stop {}", world.broker(2))])?;
     run.interrupt()?;
     run.end()?.expect(130)?;
     nodes::as_found(&world.lab, &before)?;
@@ -70,10 +66,8 @@ fn stopped_and_interrupted(world: &mut World) -> Result<()> {
 fn killed(world: &mut World) -> Result<()> {
     let digest = world.seeded()?;
     let before = nodes::containers(&world.lab)?;
-    let run = world.kbo.spawn(&["backup"])?;
-    wait_until("two nodes are stopped", Duration::from_secs(120), || {
-        Ok(nodes::stopped(&world.lab)? >= 2)
-    })?;
+    let mut run = world.kbo.spawn(&["backup"])?;
+    run.await_steps(&[format!("stop {}", world.broker(3)), format!("stop {}", world.broker(2))])?;
     run.kill()?;
     world.kbo.expect(0, &["recover"])?;
     nodes::as_found(&world.lab, &before)?;

@@ -148,6 +148,27 @@ impl Running {
         Ok(self.child.try_wait().context("cannot wait for kbo")?.is_some())
     }
 
+    /// Wait until it has said that these steps are done; steps are told as they end.
+    pub(crate) fn await_steps(&mut self, steps: &[String]) -> Result<()> {
+        loop {
+            let told = fs::read_to_string(&self.stderr).unwrap_or_default();
+            let done = |step: &String| {
+                told.lines()
+                    .any(|line| line.trim_start().starts_with(&format!("{step}: ")))
+            };
+            if steps.iter().all(done) {
+                return Ok(());
+            }
+            if self.has_ended()? {
+                bail!("`{}` ended before it had done: {}", self.command, steps.join(", "));
+            }
+            if self.begun.elapsed() > LIMIT {
+                bail!("`{}` has not done in time: {}", self.command, steps.join(", "));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Wait for its end.
     pub(crate) fn end(mut self) -> Result<Ran> {
         let status = loop {

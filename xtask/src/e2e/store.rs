@@ -1,11 +1,9 @@
 //! Places where a backup has no room, or cannot be hardlinked.
 
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::nodes::wait_until;
 use super::world::text;
 use super::{Case, World, data, nodes};
 
@@ -36,10 +34,8 @@ fn in_small_store(world: &World, mount: &str) -> Result<()> {
 
     // Room enough at preflight, and none when the archives are written.
     system(&["mount", "-o", "remount,size=4g", mount])?;
-    let run = kbo.spawn(&["backup"])?;
-    wait_until("two nodes are stopped", Duration::from_secs(90), || {
-        Ok(nodes::stopped(&world.lab)? >= 2)
-    })?;
+    let mut run = kbo.spawn(&["backup"])?;
+    run.await_steps(&[format!("stop {}", world.broker(3)), format!("stop {}", world.broker(2))])?;
     system(&["mount", "-o", "remount,size=4m", mount])?;
     run.end()?.expect(1)?;
     nodes::as_found(&world.lab, &before).context("after the failed backup")?;
