@@ -426,11 +426,11 @@ impl Judge<'_> {
             self.input.purpose,
             Purpose::Backup { cold: true, .. } | Purpose::Restore { .. }
         );
-        if stops && self.brokers_without_majority() {
+        if stops && self.runs_without_majority() {
             self.refuse(
                 None,
-                "brokers run, but too few controllers to start them again".to_owned(),
-                Some("start the controllers first, or stop the brokers too".to_owned()),
+                "it runs, but with too few controllers to be operational once more".to_owned(),
+                Some("start the controllers first, or stop everything: kbo start, kbo stop".to_owned()),
             );
         }
         let Some(partitions) = self.input.partitions else {
@@ -451,7 +451,7 @@ impl Judge<'_> {
         }
     }
 
-    fn brokers_without_majority(&self) -> bool {
+    fn runs_without_majority(&self) -> bool {
         let is_up = |node: &&Node| match self.input.facts.get(&node.name) {
             Some(Ok(facts)) => {
                 matches!(&facts.container, Ok(Some(container)) if container.state.is_up())
@@ -461,11 +461,7 @@ impl Judge<'_> {
         let nodes = self.input.cluster.start_order();
         let controllers = nodes.iter().filter(|node| node.role.is_controller());
         let up = controllers.clone().filter(is_up).count();
-        let serves = nodes
-            .iter()
-            .filter(|node| node.role.is_broker())
-            .any(|node| is_up(&node));
-        serves && up * 2 <= controllers.count()
+        nodes.iter().any(|node| is_up(&node)) && up * 2 <= controllers.count()
     }
 
     /// Need and have of every filesystem on a node: what a snapshot copies, or what is staged.

@@ -376,9 +376,9 @@ impl<'a> Run<'a> {
             at: self.o.clock.now(),
             step: step.clone(),
         };
-        // The undo follows from what the journal already holds, and each of its steps may be repeated: better undone without a
-        // record, as when the store is full, than not undone.
-        let needs_record = !(self.is_undoing() || matches!(step, Step::Clean { .. }));
+        // Sweeping may be repeated: better done without a record, as when the store is full, than not done. So is an undo; see
+        // `journal`.
+        let needs_record = !matches!(step, Step::Clean { .. });
         if let Err(error) = self.journal(intent).await {
             if needs_record {
                 self.fail(&text, step.node(), &error.into());
@@ -449,7 +449,8 @@ impl<'a> Run<'a> {
             self.harvest().entries.push(entry.clone());
         }
         if let Err(error) = self.journal.append(&entry).await {
-            // The cluster comes first: an undo goes on without a journal.
+            // The undo follows from what the journal already holds, and each of its steps may be repeated: better undone without a
+            // record than not undone.
             if !self.is_undoing() {
                 return Err(error);
             }
@@ -514,8 +515,9 @@ impl<'a> Run<'a> {
                 // A cluster of old and restored nodes must not run.
                 Step::SwapBack { .. } | Step::Stop { .. } => return Event::UndoFailed,
                 Step::AwaitQuorum => {
+                    // A controller that does not come up is for a person; the brokers run without it, if the others suffice.
                     whole = false;
-                    no_quorum = true;
+                    no_quorum = !self.o.majority_now(&self.up()).await;
                 }
                 _ => whole = false,
             }

@@ -50,7 +50,7 @@ impl Orchestrator {
 
     /// Waits until the quorum of the controllers that are up is operational.
     ///
-    /// An undo waits whatever the hurry, for no broker may start before; and in the end it is content with a majority.
+    /// An undo waits whatever the hurry, for no broker may start before.
     pub(super) async fn await_quorum(&self, up: &[&Node], undoing: bool) -> Result<(), StepError> {
         let controllers: Vec<&Node> = up.iter().copied().filter(|node| node.role.is_controller()).collect();
         let mut wait = Wait::new(self, "the controllers to be operational");
@@ -58,18 +58,14 @@ impl Orchestrator {
         loop {
             match self.quorum_now(&controllers).await {
                 Ok(()) => return Ok(()),
-                Err(why) => match wait.pause(&why).await {
-                    Ok(()) => {}
-                    Err(_) if undoing && self.majority_now(&controllers).await => return Ok(()),
-                    Err(error) => return Err(error),
-                },
+                Err(why) => wait.pause(&why).await?,
             }
         }
     }
 
-    /// Whether some controller leads a quorum, however many voters are missing.
-    async fn majority_now(&self, controllers: &[&Node]) -> bool {
-        for node in controllers {
+    /// Whether some controller leads a majority, however many voters are missing.
+    pub(super) async fn majority_now(&self, up: &[&Node]) -> bool {
+        for node in up.iter().filter(|node| node.role.is_controller()) {
             let Ok(transport) = self.transport(&node.name) else {
                 continue;
             };
@@ -151,6 +147,8 @@ impl Expected<'_> {
             |state: &PartitionState, isr: &[i32]| state.leader < 0 || isr.iter().any(|id| !state.isr.contains(id));
         let name = |state: &PartitionState| format!("{}-{}", state.topic, state.partition);
         match self {
+            // A broker may answer before it has caught up with the metadata log: then it knows no topic at all.
+            Expected::AsBefore(before) if now.is_empty() => before.iter().map(name).collect(),
             Expected::AsBefore(before) => before
                 .iter()
                 .filter_map(|old| {

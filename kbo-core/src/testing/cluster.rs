@@ -236,13 +236,25 @@ impl FakeCluster {
         self.world().violations.clone()
     }
 
+    /// Everything is now as kbo will find it: what is down was stopped by somebody else.
+    pub fn as_found(&self) {
+        self.with_all(|node| node.stopped_by_kbo = false);
+    }
+
+    /// Forgets the violations so far: they belong to something that the test knows of and accepts.
+    pub fn forgive(&self) {
+        self.world().violations.clear();
+    }
+
     /// Work folders and leases left on nodes.
     pub fn leftovers(&self) -> Vec<String> {
         let world = self.world();
         let mut left = vec![];
         for (name, node) in &world.nodes {
             left.extend(node.work.keys().map(|run| format!("{name}: work folder of {run}")));
-            left.extend(node.lease.iter().map(|held| format!("{name}: lease of {}", held.run)));
+            // A lease with nothing to undo is none.
+            let grave = node.lease.iter().filter(|held| held.start);
+            left.extend(grave.map(|held| format!("{name}: lease of {}", held.run)));
         }
         left
     }

@@ -1,1 +1,322 @@
-//! Later.
+//! The judge alone, on made-up facts: every finding with its weight.
+
+use std::collections::BTreeMap;
+
+use kbo_core::ids::NodeName;
+use kbo_core::inventory::Dataset;
+use kbo_core::ports::clock::Clock;
+use kbo_core::ports::node::{
+    ContainerState, FactsRequest, LinkProbe, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
+    Presence,
+};
+use kbo_core::ports::store::Space;
+use kbo_core::preflight::{Finding, Input, Purpose, Severity, judge};
+use kbo_core::testing::{FakeCluster, Shape};
+
+type AllFacts = BTreeMap<NodeName, Result<NodeFacts, NodeError>>;
+
+const BOTH: [Dataset; 2] = [Dataset::Config, Dataset::Data];
+
+struct Bench {
+    cluster: FakeCluster,
+    facts: AllFacts,
+    quorum: Option<Result<(), String>>,
+    partitions: Option<Vec<PartitionState>>,
+    store: Option<Space>,
+    last_ratio: Option<f64>,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let cluster = FakeCluster::new(Shape::new(1, 0, 1));
+        let mut facts = AllFacts::new();
+        for node in cluster.cluster().start_order() {
+            let request = FactsRequest {
+                datasets: BOTH.to_vec(),
+            };
+            let found = cluster.node(node.name.as_str()).facts(&request).await;
+            facts.insert(node.name.clone(), found);
+        }
+        Self {
+            cluster,
+            facts,
+            quorum: Some(Ok(())),
+            partitions: None,
+            store: Some(Space {
+                free: 1 << 40,
+                size: 1 << 40,
+            }),
+            last_ratio: None,
+        }
+    }
+
+    fn broker(&mut self) -> &mut NodeFacts {
+        let name: NodeName = "b1".parse().expect("a name");
+        self.facts.get_mut(&name).expect("facts").as_mut().expect("facts")
+    }
+
+    fn data(&mut self) -> &mut kbo_core::ports::node::DirFacts {
+        self.broker()
+            .dirs
+            .iter_mut()
+            .find(|dir| dir.dataset == Dataset::Data)
+            .expect("a data dir")
+    }
+
+    fn judge(&self, purpose: &Purpose) -> Vec<Finding> {
+        judge(&Input {
+            cluster: self.cluster.cluster(),
+            cluster_id: None,
+            purpose,
+            facts: &self.facts,
+            now: self.cluster.clock().now(),
+            quorum: self.quorum.as_ref(),
+            partitions: self.partitions.as_deref(),
+            store: self.store,
+            last_ratio: self.last_ratio,
+            warn_free_percent: 20,
+        })
+    }
+}
+
+fn cold() -> Purpose {
+    Purpose::Backup {
+        datasets: BOTH.to_vec(),
+        cold: true,
+    }
+}
+
+fn hot() -> Purpose {
+    Purpose::Backup {
+        datasets: vec![Dataset::Config],
+        cold: false,
+    }
+}
+
+fn restore(datasets: &[Dataset]) -> Purpose {
+    Purpose::Restore {
+        datasets: datasets.to_vec(),
+        need: BTreeMap::new(),
+        cluster_id: None,
+        other_cluster: false,
+        node_ids: BTreeMap::new(),
+    }
+}
+
+type Change = fn(&mut Bench);
+
+#[tokio::test]
+async fn each_fact_weighs_what_it_should() {
+    use Severity::{Note, Refusal, Warning};
+    let cases: Vec<(&str, Purpose, Change, Option<Severity>)> = vec![
+        ("all is well", cold(), |_| (), None),
+        ("all is well", hot(), |_| (), None),
+        ("all is well", restore(&BOTH), |_| (), None),
+        ("all is well", Purpose::Power, |_| (), None),
+        ("no facts", cold(), |bench| bench.facts.clear(), Some(Refusal)),
+        (
+            "orphans",
+            cold(),
+            |bench| bench.data().orphans = vec!["20260101T000000Z".parse().expect("a run")],
+            Some(Note),
+        ),
+        (
+            "a broken walk",
+            cold(),
+            |bench| bench.data().error = Some("EIO".into()),
+            Some(Refusal),
+        ),
+        (
+            "a broken walk of what is not read",
+            hot(),
+            |bench| bench.data().error = Some("EIO".into()),
+            None,
+        ),
+        (
+            "no directory",
+            cold(),
+            |bench| bench.data().presence = Presence::NotADirectory,
+            Some(Refusal),
+        ),
+        (
+            "no directory",
+            restore(&BOTH),
+            |bench| bench.data().presence = Presence::NotADirectory,
+            Some(Refusal),
+        ),
+        (
+            "missing",
+            restore(&BOTH),
+            |bench| bench.data().presence = Presence::Missing,
+            None,
+        ),
+        (
+            "missing mount point",
+            restore(&BOTH),
+            |bench| {
+                bench.data().presence = Presence::Missing;
+                bench.data().is_mount_point = true;
+            },
+            None,
+        ),
+        (
+            "mount point",
+            restore(&BOTH),
+            |bench| bench.data().is_mount_point = true,
+            Some(Refusal),
+        ),
+        (
+            "mount point of what is not restored",
+            restore(&[Dataset::Config]),
+            |bench| bench.data().is_mount_point = true,
+            None,
+        ),
+        (
+            "untried link",
+            cold(),
+            |bench| bench.data().link = LinkProbe::Untried,
+            None,
+        ),
+        (
+            "failing link",
+            hot(),
+            |bench| bench.data().link = LinkProbe::Fails("EPERM".into()),
+            None,
+        ),
+        (
+            "failing link without room for copies",
+            cold(),
+            |bench| {
+                bench.data().link = LinkProbe::Fails("EPERM".into());
+                bench.data().bytes = 1 << 30;
+                bench.broker().dirs.iter_mut().for_each(|dir| dir.free = 1 << 20);
+            },
+            Some(Refusal),
+        ),
+        (
+            "no room for data that are not read",
+            hot(),
+            |bench| {
+                bench.data().copied_bytes = 1 << 30;
+                bench.data().bytes = 1 << 45;
+            },
+            None,
+        ),
+        (
+            "no quorum",
+            cold(),
+            |bench| bench.quorum = Some(Err("no leader".into())),
+            Some(Refusal),
+        ),
+        (
+            "no quorum",
+            restore(&BOTH),
+            |bench| bench.quorum = Some(Err("no leader".into())),
+            None,
+        ),
+        (
+            "no quorum",
+            hot(),
+            |bench| bench.quorum = Some(Err("no leader".into())),
+            None,
+        ),
+        (
+            "no engine",
+            cold(),
+            |bench| {
+                bench.broker().container = Err(NodeError::new(NodeErrorKind::Engine, "no socket"));
+            },
+            Some(Refusal),
+        ),
+        (
+            "restarting",
+            cold(),
+            |bench| {
+                if let Ok(Some(container)) = &mut bench.broker().container {
+                    container.state = ContainerState::Restarting;
+                }
+            },
+            Some(Warning),
+        ),
+        (
+            "store full without history",
+            cold(),
+            |bench| {
+                bench.data().bytes = 4000;
+                bench.store = Some(Space {
+                    free: 900,
+                    size: 1 << 40,
+                });
+            },
+            Some(Refusal),
+        ),
+        (
+            "store small without history",
+            cold(),
+            |bench| {
+                bench.data().bytes = 4000;
+                bench.store = Some(Space { free: 3000, size: 3000 });
+            },
+            Some(Warning),
+        ),
+        (
+            "store that fits by history",
+            cold(),
+            |bench| {
+                bench.data().bytes = 4000;
+                bench.last_ratio = Some(0.01);
+                bench.store = Some(Space { free: 900, size: 900 });
+            },
+            None,
+        ),
+        (
+            "store that does not fit by history",
+            cold(),
+            |bench| {
+                bench.data().bytes = 4000;
+                bench.last_ratio = Some(0.9);
+                bench.store = Some(Space { free: 2000, size: 2000 });
+            },
+            Some(Refusal),
+        ),
+        (
+            "a leaderless partition",
+            cold(),
+            |bench| {
+                bench.partitions = Some(vec![PartitionState {
+                    topic: "orders".into(),
+                    partition: 0,
+                    leader: -1,
+                    replicas: vec![2],
+                    isr: vec![2],
+                    offline: vec![],
+                }]);
+            },
+            Some(Warning),
+        ),
+    ];
+    for (name, purpose, change, expected) in cases {
+        let mut bench = Bench::new().await;
+        change(&mut bench);
+        let findings = bench.judge(&purpose);
+        let worst = findings.iter().map(|finding| finding.severity).max();
+        assert_eq!(worst, expected, "{name}, {purpose:?}: {findings:#?}");
+        assert!(
+            findings.is_sorted_by_key(|finding| std::cmp::Reverse(finding.severity)),
+            "worst first"
+        );
+    }
+}
+
+#[tokio::test]
+async fn everything_is_found_at_once() {
+    let mut bench = Bench::new().await;
+    bench.data().presence = Presence::Empty;
+    bench.data().unknown_dirs = vec!["a".into(), "b".into()];
+    bench.quorum = Some(Err("no leader".into()));
+    let refusals = bench
+        .judge(&cold())
+        .into_iter()
+        .filter(|finding| finding.severity == Severity::Refusal);
+    assert_eq!(refusals.count(), 4);
+}

@@ -53,6 +53,7 @@ impl Scene {
             cluster.clock().advance(Duration::from_secs(3600));
         }
         turn(&cluster);
+        cluster.as_found();
         Self {
             found: cluster.states(),
             original: cluster.content(),
@@ -66,10 +67,13 @@ impl Scene {
 
     /// An orchestrator whose nodes and store count their operations together.
     pub(crate) fn orchestrator(&self, faults: Option<&Faults>) -> Orchestrator {
-        match faults {
+        let mut orchestrator = match faults {
             Some(faults) => self.cluster.orchestrator(&self.store.with_faults(faults), Some(faults)),
             None => self.cluster.orchestrator(&self.store, None),
-        }
+        };
+        // Fewer looks while waiting: each would be one more operation to strike, and no other than the one before.
+        orchestrator.settings.poll = Duration::from_secs(1);
+        orchestrator
     }
 
     pub(crate) async fn run(&self, orchestrator: &Orchestrator) -> Report {
