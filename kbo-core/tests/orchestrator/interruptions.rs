@@ -35,7 +35,7 @@ async fn an_interruption_at_any_operation_leaves_the_cluster_as_found() {
         for (job, past_return) in [(BACKUP, "commit"), (RESTORE, "forgo")] {
             let operations = Scene::operations(shape, job).await;
             let commit = operations.iter().position(|operation| operation.ends_with(past_return));
-            for at in 0..operations.len() {
+            for (at, operation) in operations.iter().enumerate() {
                 let outcome = ask(shape, job, &[at]).await;
                 // The step under way is finished, and the journal's word that it begins is part of it.
                 let expected = if Some(at + 1) < commit {
@@ -45,11 +45,7 @@ async fn an_interruption_at_any_operation_leaves_the_cluster_as_found() {
                 };
                 // Between the last broker's answer and the leases, a restored cluster already serves.
                 if !(job == RESTORE && outcome == Outcome::Done) {
-                    assert_eq!(
-                        outcome, expected,
-                        "{job:?} of {shape:?} asked at {at}, {}",
-                        operations[at]
-                    );
+                    assert_eq!(outcome, expected, "{job:?} of {shape:?} asked at {at}, {operation}");
                 }
             }
         }
