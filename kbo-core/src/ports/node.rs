@@ -15,7 +15,7 @@ use crate::ports::stream::{ByteSink, ByteSource};
 ///
 /// # Contract
 ///
-/// Every implementation, fake and decorator passes [`crate::testing::conformance`].
+/// Every implementation, fake and decorator passes the suite in `testing::conformance`.
 ///
 /// - **Idempotence.** Every operation may be called again after any outcome, and then finds the state it wants: a stop of a
 ///   stopped container is [`StopOutcome::AlreadyStopped`], dropping what is not there is done.
