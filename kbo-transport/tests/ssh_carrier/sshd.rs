@@ -19,6 +19,7 @@ case "$1" in
 --version) echo stand-in ;;
 echo) exec cat ;;
 hash) exec sha256sum ;;
+count) exec wc -c ;;
 zeros) exec head -c "$2" /dev/zero ;;
 flood) head -c "$2" /dev/zero | tr '\0' e >&2; echo done; exec cat ;;
 fail) echo "it cannot be done" >&2; exit 3 ;;
