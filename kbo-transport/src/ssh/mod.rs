@@ -71,13 +71,13 @@ pub struct SshSettings {
     pub probe_args: Vec<String>,
     /// Time for the connection, and again for handshake and login.
     pub connect_timeout: Duration,
-    /// Silence after which the node is asked whether it is there.
+    /// Silence after which the node is asked whether it is there; 2.5 s at least.
     pub keepalive: Duration,
     /// Silence after which the connection is given up.
     pub idle_timeout: Duration,
     /// How often a connection that fails before the login is tried again.
     pub retries: u32,
-    /// The most that the node may send ahead of what was read here, in bytes; rounded down to what libssh2 takes.
+    /// The most that the node may send ahead of what was read here, in bytes; one packet at least.
     pub window: u32,
 }
 
