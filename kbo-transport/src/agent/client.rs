@@ -421,9 +421,6 @@ impl<C: Carrier> NodeTransport for RemoteNode<C> {
     }
 
     async fn forgo(&self) -> Result<(), NodeError> {
-        if !self.slot.lock().await.leased {
-            return Ok(());
-        }
         match self.call(Request::Forgo).await? {
             Reply::Done => {
                 self.slot.lock().await.leased = false;
@@ -434,14 +431,11 @@ impl<C: Carrier> NodeTransport for RemoteNode<C> {
     }
 
     async fn release(&self) -> Result<(), NodeError> {
-        let broken = !self
-            .slot
-            .lock()
-            .await
-            .connection
-            .as_mut()
-            .is_some_and(Connection::is_good);
-        if broken {
+        let unheard = {
+            let mut slot = self.slot.lock().await;
+            slot.leased && !slot.connection.as_mut().is_some_and(Connection::is_good)
+        };
+        if unheard {
             // An agent that lost its connection may be waiting to undo what is not to be undone.
             self.forgo().await?;
         }

@@ -112,19 +112,18 @@ impl Leases {
         };
         let before = duty.clone();
         change(&mut duty);
-        match self.held.get_mut(run) {
-            Some(held) => {
-                if duty != before {
-                    if let Some((file, path)) = &mut held.file {
-                        append(file, &duty).map_err(|error| failed("write", path, &error))?;
-                    }
-                    held.duty = duty;
-                }
-            }
-            None => {
-                let file = self.create(&duty)?;
-                self.held.insert(run.clone(), Held { duty, file });
-            }
+        let without_file = self.held.get(run).is_none_or(|held| held.file.is_none());
+        if without_file {
+            let file = self.create(&duty)?;
+            self.held.insert(run.clone(), Held { duty, file });
+        } else if let Some(Held {
+            duty: held,
+            file: Some((file, path)),
+        }) = self.held.get_mut(run)
+            && duty != before
+        {
+            append(file, &duty).map_err(|error| failed("write", path, &error))?;
+            *held = duty;
         }
         Ok(())
     }
@@ -269,7 +268,15 @@ impl Leases {
     }
 
     fn create(&self, duty: &Duty) -> Result<Option<(File, PathBuf)>, NodeError> {
-        let Some(folder) = &self.folder else { return Ok(None) };
+        // On a machine to be restored from nothing even the directories above may be missing; a staging makes them, and the next
+        // note finds them. Made here, they would be for us alone.
+        let Some(folder) = self
+            .folder
+            .as_ref()
+            .filter(|folder| folder.parent().is_some_and(Path::is_dir))
+        else {
+            return Ok(None);
+        };
         let path = self.path(&duty.run, HELD);
         let temporary = self.path(&duty.run, "new");
         let mut tries = 0;
@@ -463,6 +470,17 @@ mod tests {
         assert!(!claim.is_finished());
         one.note(&run(1), GRACE, |duty| duty.stopping = false).unwrap();
         assert!(claim.await.unwrap().unwrap()[0].start);
+    }
+
+    #[test]
+    fn directories_above_are_not_made_for_a_lease_which_is_written_once_they_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = leases(&dir.path().join("cluster"), "b1", "x");
+        one.note(&run(1), GRACE, |duty| duty.start = true).unwrap();
+        assert!(!dir.path().join("cluster").exists() && one.is_ours(&run(1)));
+        fs::create_dir(dir.path().join("cluster")).unwrap();
+        one.note(&run(1), GRACE, |_| {}).unwrap();
+        assert!(last_line(&one.path(&run(1), HELD)).unwrap().unwrap().start);
     }
 
     #[test]

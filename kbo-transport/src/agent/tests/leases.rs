@@ -479,3 +479,15 @@ async fn forgoing_and_releasing_reach_an_agent_whose_connection_broke() {
         nothing_left(&lab);
     }
 }
+
+#[tokio::test]
+async fn another_process_can_forgo_for_a_dead_one() {
+    let lab = Lab::new();
+    let node = lab.node();
+    node.stop(&lab.stop(1000)).await.unwrap();
+    drop(node);
+    lab.node().forgo().await.unwrap();
+    lab.agents_ended().await;
+    assert_eq!(lab.engine.state(), ContainerState::Stopped);
+    nothing_left(&lab);
+}

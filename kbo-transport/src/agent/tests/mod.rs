@@ -31,18 +31,21 @@ pub(super) fn run() -> RunId {
     "20261122T030000Z".parse().unwrap()
 }
 
+/// Agents that were started, to wait for or to kill.
+type Agents = Arc<Mutex<Vec<JoinHandle<Result<(), NodeError>>>>>;
+
 /// A node with a data and a config directory, and agents for it on demand.
 pub(super) struct Lab {
     pub(super) dir: tempfile::TempDir,
     pub(super) engine: Arc<FakeEngine>,
     pub(super) limits: AgentLimits,
-    agents: Arc<Mutex<Vec<JoinHandle<Result<(), NodeError>>>>>,
+    agents: Agents,
 }
 
 /// Starts agents as tasks. How often it was asked to is counted.
 pub(super) struct TaskCarrier {
     limits: AgentLimits,
-    agents: Arc<Mutex<Vec<JoinHandle<Result<(), NodeError>>>>>,
+    agents: Agents,
     pub(super) opened: Arc<AtomicUsize>,
     capacity: usize,
 }
