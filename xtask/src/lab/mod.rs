@@ -260,3 +260,15 @@ fn require_root() -> Result<()> {
     }
     Ok(())
 }
+
+/// Do something that needs a container engine on this machine: one that runs is used, else one is started for the time.
+///
+/// # Errors
+///
+/// Fails when there is no engine to be had, or what is to be done fails.
+pub(crate) fn with_engine<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let engine = engine::Engine::ensure()?;
+    let result = work();
+    engine.release()?;
+    result
+}
