@@ -1,9 +1,11 @@
 //! A container engine in memory, for tests: one container, what was asked of it, and what it is to fail at.
 
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kbo_archive::clean::MARKER;
 use kbo_core::ports::node::{ContainerFacts, ContainerState, EngineFacts, NodeError, NodeErrorKind, StartOutcome};
 
 use super::engine::{Engine, Inspected};
@@ -17,6 +19,7 @@ struct Inner {
     calls: Vec<String>,
     stop_takes: Duration,
     failing_starts: u32,
+    broker: Option<PathBuf>,
 }
 
 impl FakeEngine {
@@ -26,6 +29,7 @@ impl FakeEngine {
             calls: Vec::new(),
             stop_takes: Duration::ZERO,
             failing_starts: 0,
+            broker: None,
         };
         Self {
             inner: Mutex::new(inner),
@@ -43,6 +47,11 @@ impl FakeEngine {
 
     pub(crate) fn stop_takes(&self, time: Duration) {
         self.inner.lock().unwrap().stop_takes = time;
+    }
+
+    /// What runs is a broker with this log dir: it leaves its marker when it stops and takes it away when it starts.
+    pub(crate) fn run_broker_in(&self, log_dir: PathBuf) {
+        self.inner.lock().unwrap().broker = Some(log_dir);
     }
 
     pub(crate) fn fail_starts(&self, times: u32) {
@@ -86,7 +95,11 @@ impl Engine for FakeEngine {
             inner.stop_takes
         };
         tokio::time::sleep(takes).await;
-        self.inner.lock().unwrap().state = ContainerState::Stopped;
+        let mut inner = self.inner.lock().unwrap();
+        inner.state = ContainerState::Stopped;
+        if let Some(log_dir) = &inner.broker {
+            std::fs::write(log_dir.join(MARKER), r#"{"version":0,"brokerEpoch":7}"#).unwrap();
+        }
         Ok(())
     }
 
@@ -101,6 +114,9 @@ impl Engine for FakeEngine {
             return Ok(StartOutcome::AlreadyRunning);
         }
         inner.state = ContainerState::Running;
+        if let Some(log_dir) = &inner.broker {
+            let _ = std::fs::remove_file(log_dir.join(MARKER));
+        }
         Ok(StartOutcome::Started)
     }
 }

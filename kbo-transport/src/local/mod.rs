@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use kbo_archive::work::Place;
-use kbo_archive::{clean, facts, snapshot, swap};
+use kbo_archive::{DirSpec, clean, facts, snapshot, swap};
 use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::Dataset;
 use kbo_core::ports::node::{
@@ -109,6 +109,20 @@ impl LocalNode {
                 Err(NodeError::new(NodeErrorKind::State, text))
             }
         }
+    }
+
+    /// Whether the run has a work folder beside any of the directories.
+    async fn has_work(&self, run: &RunId, dirs: &[DirSpec]) -> Result<bool, NodeError> {
+        let (run, dirs) = (run.clone(), dirs.to_vec());
+        blocking(move || {
+            for dir in &dirs {
+                if Place::of(dir)?.runs()?.contains(&run) {
+                    return Ok(true);
+                }
+            }
+            Ok::<_, kbo_archive::Error>(false)
+        })
+        .await
     }
 
     fn progress_of(&self, what: String, total: u64) -> impl Fn(u64) + Send + Sync + use<> {
@@ -277,8 +291,12 @@ impl NodeTransport for LocalNode {
     }
 
     async fn swap_back(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
-        self.at_rest("swapping back").await?;
         let (run, dirs) = (request.run.clone(), self.spec.dirs_of(&request.datasets));
+        // A run of which nothing lies here has swapped nothing, and Kafka need not stop to hear it.
+        if !self.has_work(&run, &dirs).await? {
+            return Ok(SwapOutcome::AlreadySwapped);
+        }
+        self.at_rest("swapping back").await?;
         blocking(move || swap::swap_back(&run, &dirs)).await
     }
 

@@ -1,5 +1,6 @@
 //! An agent and its client over a pair of pipes in memory, with real files and an engine in memory.
 
+mod conforming;
 mod hostile;
 mod leases;
 mod operations;
