@@ -77,6 +77,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("zstd", "zstd"),
     ("tar", "tar"),
     ("jq", "jq"),
+    ("sudo", "sudo"),
+    ("useradd", "passwd"),
     ("dockerd", "docker.io"),
 ];
 
