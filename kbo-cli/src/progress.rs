@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use kbo_core::ids::NodeName;
 use kbo_core::ports::monitor::{Monitor, MonitorEvent};
-use kbo_core::preflight::human;
+use kbo_core::text::human;
 
 /// How often a line is written where there is no terminal.
 const EVERY: Duration = Duration::from_secs(5);

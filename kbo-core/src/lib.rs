@@ -16,4 +16,5 @@ pub mod report;
 pub mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod text;
 pub mod undo;

@@ -139,10 +139,7 @@ fn stop_request(grace: Duration) -> StopRequest {
     StopRequest {
         run: "20261122T030000Z".parse().unwrap(),
         timeout: Duration::from_secs(30),
-        lease: Some(Lease {
-            grace,
-            wait_for: Vec::new(),
-        }),
+        lease: Some(Lease { grace }),
     }
 }
 

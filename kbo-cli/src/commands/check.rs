@@ -3,8 +3,9 @@
 use kbo_core::manifest::BackupKind;
 use kbo_core::orchestrator::BackupRequest;
 use kbo_core::ports::node::NodeFacts;
-use kbo_core::preflight::{Finding, human, refuses};
+use kbo_core::preflight::{Finding, refuses};
 use kbo_core::report::Outcome;
+use kbo_core::text::human;
 use serde::Serialize;
 
 use super::{Context, Ended, conduct};

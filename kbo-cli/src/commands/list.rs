@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use kbo_core::manifest::BackupKind;
 use kbo_core::ports::store::{BackupStore, Listed};
-use kbo_core::preflight::human;
 use kbo_core::report::Outcome;
+use kbo_core::text::human;
 use serde::Serialize;
 
 use super::{Context, Ended};

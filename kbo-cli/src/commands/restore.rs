@@ -3,8 +3,9 @@
 use kbo_core::inventory::Dataset;
 use kbo_core::manifest::Manifest;
 use kbo_core::orchestrator::RestoreRequest;
-use kbo_core::preflight::{human, refuses};
+use kbo_core::preflight::refuses;
 use kbo_core::report::Outcome;
+use kbo_core::text::human;
 
 use super::{Context, Ended, Trouble, conduct, show};
 use crate::args::{Only, RestoreArgs};

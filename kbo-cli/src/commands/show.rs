@@ -5,8 +5,8 @@ use kbo_core::ids::BackupId;
 use kbo_core::inventory::Dataset;
 use kbo_core::manifest::{FileKind, Manifest};
 use kbo_core::ports::store::BackupStore;
-use kbo_core::preflight::human;
 use kbo_core::report::Outcome;
+use kbo_core::text::human;
 
 use super::{Context, Ended, Trouble};
 use crate::output;
@@ -77,9 +77,18 @@ fn show(manifest: &Manifest, folder: &std::path::Path, files: bool) {
             None => "not stopped",
         };
         let id = node.node_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        vec![node.name.to_string(), node.role.to_string(), id, proof.to_owned()]
+        let kafka = node.kafka_version.clone().unwrap_or_else(|| "-".to_owned());
+        vec![
+            node.name.to_string(),
+            node.role.to_string(),
+            id,
+            kafka,
+            proof.to_owned(),
+        ]
     });
-    let head = ["NODE", "ROLE", "NODE.ID", "PROOF"].map(str::to_owned).to_vec();
+    let head = ["NODE", "ROLE", "NODE.ID", "KAFKA", "PROOF"]
+        .map(str::to_owned)
+        .to_vec();
     output::table(&std::iter::once(head).chain(nodes).collect::<Vec<_>>(), &[2]);
     let archives = manifest.archives.iter().map(|archive| {
         vec![

@@ -1,6 +1,7 @@
 //! Looking at the whole cluster: every node's facts, the quorum, the partitions. Nothing is touched.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -10,7 +11,7 @@ use crate::ids::NodeName;
 use crate::inventory::{Dataset, Node};
 use crate::plan::Prior;
 use crate::ports::node::{
-    FactsRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeFacts, NodeTransport, PartitionState,
+    FactsRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
 };
 use crate::preflight::{Input, Purpose, judge};
 
@@ -96,10 +97,16 @@ impl Orchestrator {
         }
     }
 
+    /// A node's transport.
+    pub(super) fn transport(&self, name: &NodeName) -> Result<Arc<dyn NodeTransport>, NodeError> {
+        let missing = || NodeError::new(NodeErrorKind::State, format!("{name} has no transport"));
+        self.nodes.get(name).cloned().ok_or_else(missing)
+    }
+
     /// Runs an operation on every node, bounded, and gathers the results.
     pub(super) async fn on_all<T, F, Fut>(&self, operation: F) -> Vec<(NodeName, Result<T, NodeError>)>
     where
-        F: Fn(Node, std::sync::Arc<dyn NodeTransport>) -> Fut,
+        F: Fn(Node, Arc<dyn NodeTransport>) -> Fut,
         Fut: Future<Output = Result<T, NodeError>>,
     {
         let work = self.cluster.start_order().iter().map(|node| {

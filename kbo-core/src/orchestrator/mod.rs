@@ -6,11 +6,17 @@
 //! 2. [`Orchestrator::execute`] does what the plan says, journalled, and undoes it where it fails.
 
 mod execute;
+mod gated;
 mod gather;
+mod outcome;
+mod phases;
 mod prepare;
 mod readiness;
+mod record;
 mod recover;
+mod run;
 mod steps;
+mod undoing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -62,11 +62,7 @@ impl Orchestrator {
             need,
             cluster_id: manifest.cluster_id.clone(),
             other_cluster,
-            node_ids: manifest
-                .nodes
-                .iter()
-                .map(|node| (node.name.clone(), node.node_id))
-                .collect(),
+            nodes: manifest.nodes.clone(),
         };
         let mut facts = self.look(&purpose, &[Dataset::Config, Dataset::Data]).await;
         facts.findings.splice(0..0, self.fit(&manifest, &datasets));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::Orchestrator;
-use super::execute::StepError;
+use super::run::StepError;
 use crate::cancel::Urgency;
 use crate::ids::NodeName;
 use crate::inventory::Node;

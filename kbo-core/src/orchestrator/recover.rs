@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::execute::Run;
+use super::run::Run;
 use super::{Orchestrator, Prepared};
 use crate::ids::RunId;
 use crate::inventory::Dataset;

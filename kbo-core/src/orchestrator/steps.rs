@@ -2,25 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-
-use super::execute::{Gate, Run, StepError};
+use super::gated::{GatedSink, GatedSource, blame};
 use super::readiness::Expected;
-use crate::ids::{ClusterId, NodeName};
+use super::run::{Run, StepError};
+use crate::ids::NodeName;
 use crate::inventory::{Dataset, Node};
 use crate::journal::StepOutcome;
 use crate::machine::Operation;
-use crate::manifest::{ArchiveRecord, BackupKind, FORMAT, Manifest, NodeRecord};
+use crate::manifest::ArchiveRecord;
 use crate::plan::Step;
 use crate::ports::node::{
     ArchiveRequest, CleanRequest, Lease, NodeError, NodeErrorKind, SnapshotRequest, StageRequest, StopRequest,
     SwapRequest,
 };
-use crate::ports::store::{ArchiveWriter, StoreError};
-use crate::ports::stream::{ByteSink, ByteSource, StreamError};
-use crate::preflight::{human, some_of};
-use crate::report::{Outcome, Report, chain};
+use crate::text::some_of;
 
 impl Run<'_> {
     /// Takes one step.
@@ -93,7 +88,6 @@ impl Run<'_> {
         let lasting = self.prepared.plan.operation == Operation::Stop;
         (!lasting).then(|| Lease {
             grace: self.o.settings.lease_grace,
-            wait_for: vec![],
         })
     }
 
@@ -212,98 +206,6 @@ impl Run<'_> {
         Ok(StepOutcome::Done)
     }
 
-    async fn commit(&self) -> Result<StepOutcome, StepError> {
-        let writer = self.writer().await?;
-        let manifest = self.manifest()?;
-        writer.commit(&manifest).await?;
-        self.harvest().committed = true;
-        self.harvest().archives = manifest
-            .archives
-            .into_iter()
-            .map(|archive| ArchiveRecord {
-                files: vec![],
-                ..archive
-            })
-            .collect();
-        Ok(StepOutcome::Done)
-    }
-
-    fn manifest(&self) -> Result<Manifest, StepError> {
-        let Some((id, kind)) = self.prepared.plan.backup.clone() else {
-            return Err(StepError::Said("the plan makes no backup".to_owned()));
-        };
-        let mut harvest = self.harvest();
-        // Archives end in any order; the manifest has them in the order of the plan.
-        let mut archives = std::mem::take(&mut harvest.archives);
-        let order: Vec<&Step> = self.prepared.plan.steps().collect();
-        archives.sort_by_key(|archive| {
-            order.iter().position(
-                |step| matches!(step, Step::Archive { node, dataset } if *node == archive.node && *dataset == archive.dataset),
-            )
-        });
-        let mut caveats = std::mem::take(&mut harvest.caveats);
-        let down = self.prepared.prior.iter().filter(|(_, state)| !state.is_up());
-        if kind != BackupKind::Config {
-            caveats
-                .extend(down.map(|(name, _)| format!("{name} was stopped before the backup: its data may be older")));
-        }
-        Ok(Manifest {
-            format: FORMAT,
-            id,
-            kind,
-            cluster: self.o.name.clone(),
-            cluster_id: self.cluster_id(),
-            kbo_version: self.o.kbo_version.clone(),
-            created: self.prepared.plan.run.time(),
-            committed: self.o.clock.now(),
-            window: harvest.window,
-            caveats,
-            nodes: self
-                .o
-                .cluster
-                .start_order()
-                .iter()
-                .map(|node| self.node_record(node, &harvest.proofs))
-                .collect(),
-            archives,
-        })
-    }
-
-    fn cluster_id(&self) -> Option<ClusterId> {
-        let metas = self
-            .prepared
-            .facts
-            .values()
-            .flatten()
-            .flat_map(|facts| &facts.dirs)
-            .filter_map(|dir| dir.meta.as_ref());
-        metas
-            .filter_map(|meta| meta.cluster_id.clone())
-            .next()
-            .or_else(|| self.o.cluster_id.clone())
-    }
-
-    fn node_record(
-        &self,
-        node: &Node,
-        proofs: &std::collections::BTreeMap<NodeName, crate::ports::node::CleanStopProof>,
-    ) -> NodeRecord {
-        let facts = self
-            .prepared
-            .facts
-            .get(&node.name)
-            .and_then(|facts| facts.as_ref().ok());
-        let container = facts.and_then(|facts| facts.container.as_ref().ok()?.as_ref());
-        NodeRecord {
-            name: node.name.clone(),
-            role: node.role,
-            node_id: facts.and_then(|facts| facts.dirs.iter().find_map(|dir| dir.meta.as_ref()?.node_id)),
-            container: container.map(|container| container.definition.clone()),
-            kafka_version: None,
-            clean_stop: proofs.get(&node.name).cloned(),
-        }
-    }
-
     async fn stage(&self, node: &NodeName, dataset: Dataset) -> Result<StepOutcome, StepError> {
         let manifest = self
             .prepared
@@ -334,104 +236,4 @@ impl Run<'_> {
 
 fn done((): ()) -> StepOutcome {
     StepOutcome::Done
-}
-
-/// Where the store broke a stream, its error tells more than what the node makes of it.
-fn blame<T>(result: Result<T, NodeError>, error: Option<StreamError>) -> Result<T, StepError> {
-    match (result, error) {
-        (Ok(value), _) => Ok(value),
-        (Err(_), Some(error)) => Err(StoreError::Stream(error).into()),
-        (Err(error), None) => Err(error.into()),
-    }
-}
-
-/// Keeps an error of the store, and passes its text on to the node.
-fn keep(kept: &mut Option<StreamError>, error: StreamError) -> StreamError {
-    let text = chain(&error);
-    *kept = Some(error);
-    StreamError::Other(text)
-}
-
-/// An archive file that ends early when the run is to end.
-struct GatedSink {
-    file: Box<dyn ArchiveWriter>,
-    gate: Gate,
-    error: Option<StreamError>,
-}
-
-#[async_trait]
-impl ByteSink for GatedSink {
-    async fn write(&mut self, chunk: Bytes) -> Result<(), StreamError> {
-        if self.gate.is_shut() {
-            return Err(StreamError::Interrupted);
-        }
-        self.file
-            .write(chunk)
-            .await
-            .map_err(|error| keep(&mut self.error, error))
-    }
-}
-
-/// The same for reading.
-struct GatedSource {
-    file: Box<dyn ByteSource>,
-    gate: Gate,
-    error: Option<StreamError>,
-}
-
-#[async_trait]
-impl ByteSource for GatedSource {
-    async fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
-        if self.gate.is_shut() {
-            return Err(StreamError::Interrupted);
-        }
-        self.file.next().await.map_err(|error| keep(&mut self.error, error))
-    }
-}
-
-/// One sentence for a person at night.
-pub(super) fn verdict(report: &Report) -> String {
-    let id = report.id.as_ref().map(ToString::to_string).unwrap_or_default();
-    let what = match report.operation {
-        Operation::ColdBackup | Operation::HotBackup => format!("backup {id}"),
-        Operation::Restore => format!("restore of {id}"),
-        Operation::Stop => "stop".to_owned(),
-        Operation::Start => "start".to_owned(),
-        Operation::Restart => "restart".to_owned(),
-    };
-    let window = report
-        .window_seconds
-        .map(|seconds| format!(", cluster down {seconds:.1} s"))
-        .unwrap_or_default();
-    let first = report.failures.first().map(ToString::to_string).unwrap_or_default();
-    match report.outcome {
-        Outcome::Done => {
-            let size = match report.operation {
-                Operation::ColdBackup | Operation::HotBackup => {
-                    format!(", {} stored of {}", human(report.stored_bytes), human(report.raw_bytes))
-                }
-                _ => String::new(),
-            };
-            let warnings = if report.warnings.is_empty() {
-                String::new()
-            } else {
-                format!(", {} warnings", report.warnings.len())
-            };
-            format!("{what} done{window}{size}{warnings}")
-        }
-        Outcome::Damaged => format!(
-            "{what} done{window}, but the source data are damaged: {}",
-            some_of(&report.warnings)
-        ),
-        // What was started runs on: taking it down again would help nobody.
-        Outcome::Failed if report.operation == Operation::Start => format!("{what} failed: {first}"),
-        Outcome::Failed => format!("{what} failed, the cluster is as it was found{window}: {first}"),
-        Outcome::Interrupted => format!("{what} interrupted, the cluster is as it was found{window}"),
-        Outcome::NeedsPerson => {
-            let last = report.failures.last().map(ToString::to_string).unwrap_or_default();
-            format!("{what} failed and THE CLUSTER NEEDS A PERSON: {last}; run `kbo status`, then `kbo recover`")
-        }
-        Outcome::Refused => format!("{what} refused, nothing was touched"),
-        Outcome::Usage | Outcome::Locked => what,
-    }
 }

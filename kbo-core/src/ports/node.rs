@@ -97,6 +97,8 @@ pub struct NodeFacts {
     pub engine: Result<EngineFacts, NodeError>,
     /// The container; `Ok(None)` where the engine knows none of that name.
     pub container: Result<Option<ContainerFacts>, NodeError>,
+    /// The version of the running Kafka, where the node can tell.
+    pub kafka_version: Option<String>,
     /// The directories, in the order of the datasets asked for.
     pub dirs: Vec<DirFacts>,
 }
@@ -268,8 +270,6 @@ pub struct StopRequest {
 pub struct Lease {
     /// How long to wait for the caller.
     pub grace: Duration,
-    /// `host:port` of the controllers' listeners, to be up before a broker starts; empty for a controller.
-    pub wait_for: Vec<String>,
 }
 
 /// What a stop found.

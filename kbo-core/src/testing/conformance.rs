@@ -129,7 +129,6 @@ async fn stop(node: &dyn NodeTransport, run: &RunId) -> StopOutcome {
         timeout: Duration::from_secs(360),
         lease: Some(Lease {
             grace: Duration::from_secs(120),
-            wait_for: vec![],
         }),
     };
     node.stop(&request).await.expect("a stop")

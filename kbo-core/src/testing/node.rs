@@ -167,6 +167,7 @@ impl NodeTransport for FakeNode {
                 version: "29.0".to_owned(),
                 api: "1.52".to_owned(),
             }),
+            kafka_version: node.container.is_up().then(|| "4.1.1".to_owned()),
             container: Ok((node.container != ContainerState::Missing).then_some(container)),
             dirs: dirs.collect(),
         })

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use kbo_core::ids::NodeName;
-use kbo_core::inventory::Dataset;
+use kbo_core::inventory::{Dataset, Role};
+use kbo_core::manifest::NodeRecord;
 use kbo_core::ports::clock::Clock;
 use kbo_core::ports::node::{
     ContainerState, FactsRequest, LinkProbe, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
@@ -99,7 +100,35 @@ fn restore(datasets: &[Dataset]) -> Purpose {
         need: BTreeMap::new(),
         cluster_id: None,
         other_cluster: false,
-        node_ids: BTreeMap::new(),
+        nodes: vec![],
+    }
+}
+
+/// A restore of what the broker wrote under this version of Kafka.
+fn restore_from(version: &str) -> Purpose {
+    let record = NodeRecord {
+        name: "b1".parse().expect("a name"),
+        role: Role::Broker,
+        node_id: None,
+        container: None,
+        kafka_version: Some(version.to_owned()),
+        clean_stop: None,
+    };
+    match restore(&BOTH) {
+        Purpose::Restore {
+            datasets,
+            need,
+            cluster_id,
+            other_cluster,
+            ..
+        } => Purpose::Restore {
+            datasets,
+            need,
+            cluster_id,
+            other_cluster,
+            nodes: vec![record],
+        },
+        other => other,
     }
 }
 
@@ -113,6 +142,14 @@ async fn each_fact_weighs_what_it_should() {
         ("all is well", hot(), |_| (), None),
         ("all is well", restore(&BOTH), |_| (), None),
         ("all is well", Purpose::Power, |_| (), None),
+        ("the same Kafka", restore_from("4.1.1"), |_| (), None),
+        ("another Kafka", restore_from("4.2.0"), |_| (), Some(Warning)),
+        (
+            "a Kafka that does not run",
+            restore_from("4.2.0"),
+            |bench| bench.broker().kafka_version = None,
+            None,
+        ),
         ("no facts", cold(), |bench| bench.facts.clear(), Some(Refusal)),
         (
             "orphans",

@@ -30,7 +30,7 @@ pub struct Duty {
     pub swapped: Vec<Dataset>,
     /// How long to wait for the caller.
     pub grace: Duration,
-    /// Controllers to be up before a broker starts.
+    /// `host:port` of the controllers to be up before a broker starts; empty for a controller.
     pub wait_for: Vec<String>,
 }
 
@@ -172,7 +172,9 @@ impl Leases {
                     ours.swapped.extend(&duty.swapped);
                     ours.swapped.sort();
                     ours.swapped.dedup();
-                    ours.wait_for = duty.wait_for;
+                    if ours.wait_for.is_empty() {
+                        ours.wait_for = duty.wait_for;
+                    }
                     ours.grace = ours.grace.max(duty.grace);
                 })?;
             } else {

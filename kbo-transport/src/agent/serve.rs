@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lease::{Claim, Leases};
 use super::proto::{self, Frame, Hello, MAGIC, Open, Parts, Progress, ProtoError, Reply, Request, decode, encode};
-use super::undo;
+use super::undo::{self, reachable_controllers};
 use super::wire::{Inbox, Outbox, send_data, spawn_reader, spawn_writer};
 use crate::local::{Engine, LocalNode, NodeSpec, ProgressSink};
 
@@ -267,11 +267,15 @@ impl Session {
             duty.start |= is_up;
             duty.stopping = is_up;
             duty.grace = lease.grace;
-            duty.wait_for.clone_from(&lease.wait_for);
         })?;
-        let outcome = self.node.stop(request).await;
-        self.leases
-            .note(&request.run, lease.grace, |duty| duty.stopping = false)?;
+        // Looked for while the controllers still run, and beside the stop: it is to cost the window nothing.
+        let (outcome, controllers) = tokio::join!(self.node.stop(request), reachable_controllers(&self.node));
+        self.leases.note(&request.run, lease.grace, |duty| {
+            duty.stopping = false;
+            if !controllers.is_empty() {
+                duty.wait_for = controllers;
+            }
+        })?;
         outcome
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use kbo_core::ports::node::{CleanRequest, NodeTransport, StopRequest, SwapRequest};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -134,15 +135,7 @@ async fn controllers(leases: &Leases, duty: &Duty, limits: &UndoLimits) -> bool 
         if !leases.is_ours(&duty.run) {
             return false;
         }
-        let mut up = 0;
-        for address in &duty.wait_for {
-            if matches!(
-                timeout(Duration::from_secs(2), TcpStream::connect(address)).await,
-                Ok(Ok(_))
-            ) {
-                up += 1;
-            }
-        }
+        let up = reachable(&duty.wait_for).await.len();
         if up * 2 > duty.wait_for.len() || duty.wait_for.is_empty() {
             return true;
         }
@@ -156,4 +149,19 @@ async fn controllers(leases: &Leases, duty: &Duty, limits: &UndoLimits) -> bool 
         }
         sleep(limits.poll).await;
     }
+}
+
+/// The controllers that a broker needs and can reach, as its own configuration names them; none for a controller. An address that
+/// means something only inside the container (a name that only its engine knows) is none to wait for.
+pub(super) async fn reachable_controllers(node: &LocalNode) -> Vec<String> {
+    reachable(&node.controllers().await).await
+}
+
+/// Those of the addresses that accept a connection now.
+async fn reachable(addresses: &[String]) -> Vec<String> {
+    let tried = addresses.iter().map(|address| async move {
+        let connected = timeout(Duration::from_secs(2), TcpStream::connect(address)).await;
+        matches!(connected, Ok(Ok(_))).then(|| address.clone())
+    });
+    join_all(tried).await.into_iter().flatten().collect()
 }

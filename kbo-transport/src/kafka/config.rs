@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use kbo_core::ports::node::{NodeError, NodeErrorKind};
 
 use super::properties::{self, Properties};
+use super::shown;
 
 /// Names that images and handbooks give the file, the likeliest first.
 const USUAL_NAMES: [&str; 5] = [
@@ -60,6 +61,21 @@ pub struct Endpoint {
 }
 
 impl NodeKafkaConfig {
+    /// `host:port` of the controllers that this node registers with; none if it is one itself.
+    pub fn quorum(&self) -> Vec<String> {
+        if self.is_controller {
+            return Vec::new();
+        }
+        if self.voters.is_empty() {
+            return self
+                .bootstrap_servers
+                .iter()
+                .map(|(host, port)| shown(host, *port))
+                .collect();
+        }
+        self.voters.iter().map(|(_, host, port)| shown(host, *port)).collect()
+    }
+
     /// Finds and reads the node's configuration.
     ///
     /// `config_dir` is the node's configuration directory as seen from here, `container_env` and `command` (entrypoint and

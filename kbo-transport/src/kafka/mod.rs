@@ -9,6 +9,7 @@ mod listener;
 mod messages;
 mod properties;
 mod tls;
+mod version;
 mod wire;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use config::{Endpoint, NodeKafkaConfig};
 pub use listener::Addresses;
 pub use properties::{Properties, parse as parse_properties};
 pub use tls::KafkaAccess;
+pub(crate) use version::version_in;
 
 /// How long one [`Prober::ask`] may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

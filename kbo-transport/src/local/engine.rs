@@ -17,6 +17,12 @@ pub trait Engine: Send + Sync {
     /// The container; `None` where the engine knows none of that name.
     async fn inspect(&self, container: &str) -> Result<Option<Inspected>, NodeError>;
 
+    /// The command lines of the container's processes; empty where the engine cannot tell. They may hold secrets: never shown or
+    /// kept as they are.
+    async fn command_lines(&self, _container: &str) -> Result<Vec<String>, NodeError> {
+        Ok(Vec::new())
+    }
+
     /// Asks the container's process to end, kills it after `timeout`, and returns when the engine says that it has ended.
     async fn stop(&self, container: &str, timeout: Duration) -> Result<(), NodeError>;
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error as BollardError;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum as Status};
-use bollard::query_parameters::{InspectContainerOptions, StartContainerOptions, StopContainerOptions};
+use bollard::query_parameters::{InspectContainerOptions, StartContainerOptions, StopContainerOptions, TopOptions};
 use kbo_core::ports::node::{
     ContainerFacts, ContainerState, EngineFacts, Mount, NodeError, NodeErrorKind, StartOutcome,
 };
@@ -143,6 +143,17 @@ impl Engine for EngineSocket {
             Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
             Err(error) => Err(self.failed(&format!("inspect {container}"), &error)),
         }
+    }
+
+    async fn command_lines(&self, container: &str) -> Result<Vec<String>, NodeError> {
+        let container = checked(container)?;
+        let options = TopOptions {
+            ps_args: "-eo pid,args".to_owned(),
+        };
+        let listed = self.client().await?.top_processes(container, Some(options)).await;
+        let listed = listed.map_err(|error| self.failed(&format!("list the processes of {container}"), &error))?;
+        let rows = listed.processes.unwrap_or_default().into_iter();
+        Ok(rows.filter_map(|mut columns| columns.pop()).collect())
     }
 
     async fn stop(&self, container: &str, timeout: Duration) -> Result<(), NodeError> {

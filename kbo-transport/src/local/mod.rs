@@ -25,7 +25,7 @@ use kbo_core::ports::node::{
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource};
 
-use crate::kafka::{Addresses, NodeKafkaConfig, Prober, Timeouts};
+use crate::kafka::{Addresses, NodeKafkaConfig, Prober, Timeouts, version_in};
 
 pub use engine::{Engine, Inspected};
 pub use engine_socket::EngineSocket;
@@ -135,6 +135,25 @@ impl LocalNode {
         }
     }
 
+    /// The version of the Kafka that runs in the container. It is nice to know: nothing fails for want of it.
+    async fn kafka_version(&self) -> Option<String> {
+        let lines = self.engine.command_lines(&self.spec.container).await;
+        let lines = lines.inspect_err(|error| tracing::debug!(%error, "Kafka's version is unknown"));
+        lines.ok()?.iter().find_map(|line| version_in(line))
+    }
+
+    /// `host:port` of the controllers that a broker registers with, by `controller.quorum.voters`, else
+    /// `controller.quorum.bootstrap.servers`; none for a node that is a controller itself, or whose configuration cannot be read.
+    pub async fn controllers(&self) -> Vec<String> {
+        match self.prober().await {
+            Ok(prober) => prober.config().quorum(),
+            Err(error) => {
+                tracing::warn!(%error, "the controllers' addresses are unknown");
+                Vec::new()
+            }
+        }
+    }
+
     /// A prober for what the node's configuration says now.
     async fn prober(&self) -> Result<Arc<Prober>, NodeError> {
         let inspected = self.inspect().await?;
@@ -197,12 +216,14 @@ impl NodeTransport for LocalNode {
     async fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError> {
         let dirs = self.spec.dirs_of(&request.datasets);
         let looking = blocking(move || Ok::<_, NodeError>(dirs.iter().map(facts::dir_facts).collect()));
-        let (engine, container, dirs) = tokio::join!(self.engine.facts(), self.inspect(), looking);
+        let (engine, container, kafka_version, dirs) =
+            tokio::join!(self.engine.facts(), self.inspect(), self.kafka_version(), looking);
         Ok(NodeFacts {
             clock: Timestamp::now(),
             cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
             engine,
             container: container.map(|found| found.map(|container| container.facts)),
+            kafka_version,
             dirs: dirs?,
         })
     }

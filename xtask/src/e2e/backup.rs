@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Case, World, data};
+use super::{Case, World, data, nodes};
 
 pub(super) const CASES: &[Case] = &[Case::new(
     "a_backup_under_load_is_restored_after_100_mb_more_and_a_deleted_topic",
@@ -31,6 +31,7 @@ fn under_load(world: &mut World) -> Result<()> {
     }
     let backup = world.remember(&report, digest)?;
     world.kbo.expect(0, &["verify", &backup.id])?;
+    nodes::recorded(world, &backup.id)?;
     data::unchanged(&world.lab, &backup.digest).context("after the backup")?;
 
     data::write_since(&world.lab, 110_000_000)?;

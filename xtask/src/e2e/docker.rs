@@ -31,6 +31,7 @@ fn disaster(world: &mut World) -> Result<()> {
     world.note_window("backup", &report);
     let id = text(&report, "id")?;
     world.kbo.expect(0, &["verify", &id])?;
+    nodes::recorded(world, &id)?;
     data::unchanged(&world.lab, &digest).context("after the backup")?;
 
     let broker = world.broker(2);

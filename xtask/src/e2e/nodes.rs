@@ -180,3 +180,23 @@ pub(crate) fn clear_away(lab: &Lab) -> Result<()> {
     }
     Ok(())
 }
+
+/// A backup's manifest tells of every node what it is and which Kafka it ran.
+pub(crate) fn recorded(world: &super::World, id: &str) -> Result<()> {
+    let manifest = world.manifest(id)?;
+    let records = manifest["nodes"].as_array().context("the manifest has no nodes")?;
+    for node in world.lab.nodes() {
+        let record = records
+            .iter()
+            .find(|record| record["name"] == node.name.as_str())
+            .with_context(|| format!("the manifest has no node {}", node.name))?;
+        let version = world.lab.kafka_version();
+        if record["kafka_version"] != version || record["clean_stop"]["clean"] != true || record["node_id"].is_null() {
+            bail!(
+                "the manifest says of {}, which runs Kafka {version}: {record}",
+                node.name
+            );
+        }
+    }
+    Ok(())
+}

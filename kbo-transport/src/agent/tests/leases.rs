@@ -1,5 +1,6 @@
 //! The client vanishes; somebody takes over, or the node undoes its part.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use kbo_core::ports::node::{
@@ -289,18 +290,31 @@ async fn a_container_that_somebody_else_stops_after_our_start_is_not_started_aga
     nothing_left(&lab);
 }
 
+/// A controller's listener, and its address.
+async fn controller() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn write_quorum(lab: &Lab, servers: &str) {
+    let text = format!("process.roles=broker\nnode.id=4\ncontroller.quorum.bootstrap.servers={servers}\n");
+    std::fs::write(lab.config().join("server.properties"), text).unwrap();
+}
+
 #[tokio::test]
-async fn a_broker_waits_for_its_controllers() {
+async fn a_broker_waits_for_most_of_the_controllers_that_it_could_reach_before() {
     let lab = Lab::new();
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let ((c1, a1), (c2, a2), (c3, a3)) = (controller().await, controller().await, controller().await);
+    write_quorum(&lab, &format!("{a1},{a2},{a3},only-the-engine-knows.invalid:9093"));
     let node = lab.node();
-    let mut request = lab.stop(50);
-    request.lease.as_mut().unwrap().wait_for = vec![free.to_string(), "127.0.0.1:1".to_owned(), free.to_string()];
-    node.stop(&request).await.unwrap();
+    node.stop(&lab.stop(50)).await.unwrap();
+    drop((c1, c2, c3));
     drop(node);
+    let _first = TcpListener::bind(a1).await.unwrap();
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!(lab.engine.state(), ContainerState::Stopped);
-    let _controller = TcpListener::bind(free).await.unwrap();
+    let _second = TcpListener::bind(a2).await.unwrap();
     lab.agents_ended().await;
     assert_eq!(lab.engine.state(), ContainerState::Running);
     nothing_left(&lab);
@@ -310,10 +324,11 @@ async fn a_broker_waits_for_its_controllers() {
 async fn a_broker_whose_controllers_stay_away_starts_all_the_same() {
     let mut lab = Lab::new();
     lab.limits.undo.controllers = Duration::from_millis(200);
+    let (controller, address) = controller().await;
+    write_quorum(&lab, &address.to_string());
     let node = lab.node();
-    let mut request = lab.stop(50);
-    request.lease.as_mut().unwrap().wait_for = vec!["127.0.0.1:1".to_owned()];
-    node.stop(&request).await.unwrap();
+    node.stop(&lab.stop(50)).await.unwrap();
+    drop(controller);
     drop(node);
     lab.agents_ended().await;
     assert_eq!(lab.engine.state(), ContainerState::Running);

@@ -197,7 +197,6 @@ impl Lab {
     pub(super) fn stop(&self, grace_ms: u64) -> StopRequest {
         let lease = Lease {
             grace: Duration::from_millis(grace_ms),
-            wait_for: Vec::new(),
         };
         StopRequest {
             run: run(),

@@ -1,0 +1,122 @@
+//! What a run has come to: its report, and one sentence for a person at night.
+
+use super::Prepared;
+use super::run::Harvest;
+use crate::ids::NodeName;
+use crate::machine::{Operation, Phase};
+use crate::manifest::ArchiveRecord;
+use crate::report::{Failure, NodeReport, Outcome, Report};
+use crate::text::{human, some_of};
+
+pub(super) fn refused(prepared: Prepared) -> Report {
+    let verdict = "refused by preflight; nothing was touched".to_owned();
+    unstarted(prepared, Outcome::Refused, &verdict, None)
+}
+
+pub(super) fn unstarted(prepared: Prepared, outcome: Outcome, verdict: &str, failure: Option<Failure>) -> Report {
+    let harvest = Harvest {
+        failures: failure.into_iter().collect(),
+        ..Harvest::default()
+    };
+    let mut report = report(prepared, harvest, Phase::Refused);
+    report.outcome = outcome;
+    verdict.clone_into(&mut report.verdict);
+    report
+}
+
+pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Report {
+    let outcome = match phase {
+        Phase::Done if !harvest.damage.is_empty() => Outcome::Damaged,
+        Phase::Done => Outcome::Done,
+        Phase::RolledBack if harvest.interrupted && harvest.failures.is_empty() => Outcome::Interrupted,
+        Phase::RolledBack => Outcome::Failed,
+        // Not even begun, for the journal cannot be written.
+        Phase::Refused if !harvest.failures.is_empty() => Outcome::Failed,
+        Phase::Refused => Outcome::Refused,
+        _ => Outcome::NeedsPerson,
+    };
+    let sum_of = |name: &NodeName, size: fn(&ArchiveRecord) -> u64| {
+        harvest
+            .archives
+            .iter()
+            .filter(|archive| &archive.node == name)
+            .map(size)
+            .sum()
+    };
+    let nodes: Vec<NodeReport> = prepared
+        .facts
+        .keys()
+        .map(|name| NodeReport {
+            node: name.clone(),
+            linked_files: harvest.snapshots.get(name).map(|snapshot| snapshot.linked_files),
+            copied_files: harvest.snapshots.get(name).map(|snapshot| snapshot.copied_files),
+            raw_bytes: sum_of(name, |archive| archive.raw_size),
+            stored_bytes: sum_of(name, |archive| archive.size),
+        })
+        .collect();
+    let mut report = Report {
+        run: prepared.plan.run.clone(),
+        operation: prepared.plan.operation,
+        id: prepared.plan.backup.as_ref().map(|(id, _)| id.clone()),
+        kind: prepared.plan.backup.as_ref().map(|(_, kind)| *kind),
+        outcome,
+        window_seconds: harvest.window.map(|window| window.seconds),
+        phases: harvest.phases,
+        raw_bytes: nodes.iter().map(|node| node.raw_bytes).sum(),
+        stored_bytes: nodes.iter().map(|node| node.stored_bytes).sum(),
+        nodes,
+        warnings: harvest.warnings.into_iter().chain(harvest.damage).collect(),
+        findings: prepared.findings,
+        failures: harvest.failures,
+        verdict: String::new(),
+    };
+    report.verdict = verdict(&report);
+    report
+}
+
+/// One sentence for a person at night.
+fn verdict(report: &Report) -> String {
+    let id = report.id.as_ref().map(ToString::to_string).unwrap_or_default();
+    let what = match report.operation {
+        Operation::ColdBackup | Operation::HotBackup => format!("backup {id}"),
+        Operation::Restore => format!("restore of {id}"),
+        Operation::Stop => "stop".to_owned(),
+        Operation::Start => "start".to_owned(),
+        Operation::Restart => "restart".to_owned(),
+    };
+    let window = report
+        .window_seconds
+        .map(|seconds| format!(", cluster down {seconds:.1} s"))
+        .unwrap_or_default();
+    let first = report.failures.first().map(ToString::to_string).unwrap_or_default();
+    match report.outcome {
+        Outcome::Done => {
+            let size = match report.operation {
+                Operation::ColdBackup | Operation::HotBackup => {
+                    format!(", {} stored of {}", human(report.stored_bytes), human(report.raw_bytes))
+                }
+                _ => String::new(),
+            };
+            let warnings = if report.warnings.is_empty() {
+                String::new()
+            } else {
+                format!(", {} warnings", report.warnings.len())
+            };
+            format!("{what} done{window}{size}{warnings}")
+        }
+        Outcome::Damaged => format!(
+            "{what} done{window}, but the source data are damaged: {}",
+            some_of(&report.warnings)
+        ),
+        // What was started runs on: taking it down again would help nobody.
+        Outcome::Failed if report.operation == Operation::Start => format!("{what} failed: {first}"),
+        Outcome::Failed => format!("{what} failed, the cluster is as it was found{window}: {first}"),
+        Outcome::Interrupted => format!("{what} interrupted, the cluster is as it was found{window}"),
+        Outcome::NeedsPerson => {
+            let last = report.failures.last().map(ToString::to_string).unwrap_or_default();
+            format!("{what} failed and THE CLUSTER NEEDS A PERSON: {last}; run `kbo status`, then `kbo recover`")
+        }
+        Outcome::Refused => format!("{what} refused, nothing was touched"),
+        Outcome::Usage | Outcome::Locked => what,
+    }
+}

@@ -1,0 +1,216 @@
+//! The phases of a run: their steps in order or side by side, each journalled before and after.
+
+use std::sync::atomic::Ordering;
+
+use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
+
+use super::run::{Halt, Run};
+use crate::ids::NodeName;
+use crate::journal::Entry;
+use crate::machine::{Event, Phase};
+use crate::plan::{PlannedPhase, Step};
+use crate::ports::monitor::MonitorEvent;
+use crate::report::chain;
+
+impl Run<'_> {
+    /// All steps of a phase.
+    pub(super) async fn phase(&self, phase: Phase) -> Event {
+        let Some(planned) = self.prepared.plan.phase(phase) else {
+            return Event::PhaseDone;
+        };
+        let mut result = if planned.is_parallel() {
+            self.side_by_side(planned).await
+        } else {
+            self.one_by_one(planned).await
+        };
+        if result.is_ok() && phase == Phase::Settling && self.is_restore() {
+            result = self.keep().await;
+        }
+        match result {
+            Ok(()) => Event::PhaseDone,
+            Err(Halt::Interrupted) => Event::Interrupted,
+            Err(Halt::Failed) => Event::StepFailed,
+        }
+    }
+
+    /// Steps in the plan's order, each ended before the next.
+    async fn one_by_one(&self, planned: &PlannedPhase) -> Result<(), Halt> {
+        for step in &planned.steps {
+            self.unless_interrupted(planned.phase)?;
+            self.step(step).await?;
+        }
+        self.unless_interrupted(planned.phase)
+    }
+
+    /// Nodes side by side, bounded; each node's steps in order.
+    async fn side_by_side(&self, planned: &PlannedPhase) -> Result<(), Halt> {
+        let mut by_node: Vec<(Option<&NodeName>, Vec<&Step>)> = vec![];
+        for step in &planned.steps {
+            match by_node.iter_mut().find(|(node, _)| *node == step.node()) {
+                Some((_, steps)) => steps.push(step),
+                None => by_node.push((step.node(), vec![step])),
+            }
+        }
+        let sequences = by_node.into_iter().map(|(_, steps)| async move {
+            for step in steps {
+                self.unless_interrupted(planned.phase)?;
+                if self.failed.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                if planned.phase == Phase::Cleaning {
+                    self.sweep_step(step).await;
+                    continue;
+                }
+                let result = self.step(step).await;
+                if result.is_err() {
+                    self.failed.store(true, Ordering::Relaxed);
+                    return result;
+                }
+            }
+            Ok(())
+        });
+        let limit = self.o.settings.parallel_nodes.max(1);
+        let results: Vec<Result<(), Halt>> = stream::iter(sequences).buffer_unordered(limit).collect().await;
+        // A failure weighs more than the interruption that it caused elsewhere.
+        if results.contains(&Err(Halt::Failed)) {
+            Err(Halt::Failed)
+        } else {
+            results.into_iter().collect()
+        }
+    }
+
+    /// A committed backup is not given up for an interruption, nor is a restored cluster that serves clients again: what they
+    /// have written since would be lost.
+    fn unless_interrupted(&self, phase: Phase) -> Result<(), Halt> {
+        let is_past_return = match phase {
+            Phase::Cleaning => true,
+            Phase::Committing => self.harvest().committed,
+            Phase::Settling => self.is_restore(),
+            _ => false,
+        };
+        if self.o.cancel.is_asked() && !is_past_return {
+            self.harvest().interrupted = true;
+            return Err(Halt::Interrupted);
+        }
+        Ok(())
+    }
+
+    /// The restored cluster serves: no node may take its part back alone any more, and the journal says so before anything of
+    /// the old data is removed. The leases come first: a node that keeps one would become the odd one out.
+    async fn keep(&self) -> Result<(), Halt> {
+        let forgone = join_all(self.o.nodes.iter().map(|(name, transport)| async move {
+            let result = match transport.forgo().await {
+                Ok(()) => Ok(()),
+                Err(_) => transport.forgo().await,
+            };
+            (name, result)
+        }));
+        let mut whole = true;
+        for (name, result) in forgone.await {
+            if let Err(error) = result {
+                self.fail("give the leases back", Some(name), &error.into());
+                whole = false;
+            }
+        }
+        if !whole {
+            return Err(Halt::Failed);
+        }
+        let kept = self.journal(Entry::Kept { at: self.o.clock.now() }).await;
+        kept.map_err(|error| {
+            self.fail("keep the restored data", None, &error.into());
+            Halt::Failed
+        })
+    }
+
+    /// A step of the sweeping at the end: tried twice, and what is left then is a warning, for the next run sweeps it.
+    async fn sweep_step(&self, step: &Step) {
+        let mark = self.harvest().failures.len();
+        if self.step(step).await.is_ok() || self.step(step).await.is_ok() {
+            self.harvest().failures.truncate(mark);
+            return;
+        }
+        let failures = self.harvest().failures.split_off(mark);
+        if let Some(failure) = failures.last() {
+            self.warn(failure.to_string());
+        }
+    }
+
+    /// One step: intent, deed, outcome.
+    pub(super) async fn step(&self, step: &Step) -> Result<(), Halt> {
+        let text = step.to_string();
+        let from = self.o.clock.monotonic();
+        let intent = Entry::Intent {
+            at: self.o.clock.now(),
+            step: step.clone(),
+        };
+        // Sweeping may be repeated: better done without a record, as when the store is full, than not done. So is an undo; see
+        // `journal`.
+        let needs_record = !matches!(step, Step::Clean { .. });
+        if let Err(error) = self.journal(intent).await {
+            if needs_record {
+                self.fail(&text, step.node(), &error.into());
+                return Err(Halt::Failed);
+            }
+            tracing::warn!("the journal cannot be written: {}", chain(&error));
+        }
+        if matches!(step, Step::Stop { .. }) {
+            let now = (self.o.clock.now(), from);
+            self.harvest().first_stop.get_or_insert(now);
+        }
+        self.o.monitor.event(MonitorEvent::StepStarted { step: text.clone() });
+        let result = self.perform(step).await;
+        let seconds = self.o.clock.monotonic().saturating_sub(from).as_secs_f64();
+        let error = result.as_ref().err().map(ToString::to_string);
+        self.o.monitor.event(MonitorEvent::StepFinished {
+            step: text.clone(),
+            seconds,
+            error: error.clone(),
+        });
+        let at = self.o.clock.now();
+        match result {
+            Ok(outcome) => {
+                let done = self
+                    .journal(Entry::Done {
+                        at,
+                        step: step.clone(),
+                        outcome,
+                    })
+                    .await;
+                match done {
+                    // What is committed is committed, whether the journal can take it or not.
+                    Err(error) if matches!(step, Step::Commit) => {
+                        self.warn(format!("the journal cannot be written: {}", chain(&error)));
+                        Ok(())
+                    }
+                    Err(error) if needs_record => {
+                        self.fail(&text, step.node(), &error.into());
+                        Err(Halt::Failed)
+                    }
+                    Err(_) | Ok(()) => Ok(()),
+                }
+            }
+            Err(error) => {
+                // The failure itself matters more than a journal that cannot take it.
+                let entry = Entry::Failed {
+                    at,
+                    step: step.clone(),
+                    error: chain(&error),
+                };
+                if let Err(unwritten) = self.journal(entry).await {
+                    tracing::warn!("the journal cannot be written: {}", chain(&unwritten));
+                }
+                let interrupted = error.is_interruption() && self.o.cancel.is_asked();
+                if interrupted {
+                    self.harvest().interrupted = true;
+                    return Err(Halt::Interrupted);
+                }
+                // What another node's failure broke off is none of its own.
+                if !(error.is_interruption() && self.failed.load(Ordering::Relaxed)) {
+                    self.fail(&text, step.node(), &error);
+                }
+                Err(Halt::Failed)
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! A run in progress: what it holds, what its steps bring in, and how it tells of failures.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::OnceCell;
+
+use super::gated::Gate;
+use super::{Orchestrator, Prepared};
+use crate::ids::{NodeName, RunId};
+use crate::inventory::Node;
+use crate::journal::Entry;
+use crate::machine::Operation;
+use crate::manifest::{ArchiveRecord, Window};
+use crate::plan::Step;
+use crate::ports::journal::Journal;
+use crate::ports::monitor::MonitorEvent;
+use crate::ports::node::{CleanStopProof, NodeError, NodeErrorKind, SnapshotReport};
+use crate::ports::store::{BackupWriter, StoreError};
+use crate::ports::stream::StreamError;
+use crate::report::{Failure, PhaseTime, chain};
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StepError {
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Said(String),
+    #[error("{0}")]
+    Interrupted(String),
+}
+
+impl StepError {
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            StepError::Node(error) => error.hint.clone(),
+            StepError::Store(error) if is_full(error) => {
+                Some("make room in the store (storage.cold), or lower the retention".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_interruption(&self) -> bool {
+        match self {
+            StepError::Node(error) => error.kind == NodeErrorKind::Interrupted,
+            StepError::Interrupted(_) => true,
+            _ => false,
+        }
+    }
+}
+
+fn is_full(error: &StoreError) -> bool {
+    match error {
+        StoreError::NoSpace { .. } => true,
+        StoreError::Io { source, .. } | StoreError::Stream(StreamError::Io { source, .. }) => {
+            source.kind() == std::io::ErrorKind::StorageFull
+        }
+        _ => false,
+    }
+}
+
+/// What the steps of a run bring in.
+#[derive(Default)]
+pub(super) struct Harvest {
+    pub(super) proofs: BTreeMap<NodeName, CleanStopProof>,
+    pub(super) snapshots: BTreeMap<NodeName, SnapshotReport>,
+    pub(super) archives: Vec<ArchiveRecord>,
+    pub(super) damage: Vec<String>,
+    pub(super) caveats: Vec<String>,
+    pub(super) warnings: Vec<String>,
+    pub(super) failures: Vec<Failure>,
+    pub(super) window: Option<Window>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) phases: Vec<PhaseTime>,
+    pub(super) first_stop: Option<(Timestamp, Duration)>,
+    pub(super) interrupted: bool,
+    pub(super) committed: bool,
+}
+
+/// A run in progress.
+pub(super) struct Run<'a> {
+    pub(super) o: &'a Orchestrator,
+    pub(super) prepared: Prepared,
+    pub(super) journal: Box<dyn Journal>,
+    pub(super) harvest: Mutex<Harvest>,
+    /// Raised by the first failure among steps side by side, so that the others' streams end early.
+    pub(super) failed: Arc<AtomicBool>,
+    pub(super) undoing: AtomicBool,
+    /// Whether the journal has failed during the undo, and has been told of.
+    unwritten: AtomicBool,
+    /// The backup being written, from its first archive on.
+    writer: OnceCell<Arc<dyn BackupWriter>>,
+}
+
+/// Why a run goes no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// A step failed.
+    Failed,
+    /// The operator asked for the end.
+    Interrupted,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(o: &'a Orchestrator, prepared: Prepared, journal: Box<dyn Journal>, entries: Vec<Entry>) -> Self {
+        let harvest = Mutex::new(Harvest {
+            entries,
+            ..Harvest::default()
+        });
+        Self {
+            o,
+            prepared,
+            journal,
+            harvest,
+            failed: Arc::new(AtomicBool::new(false)),
+            undoing: AtomicBool::new(false),
+            unwritten: AtomicBool::new(false),
+            writer: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn harvest(&self) -> MutexGuard<'_, Harvest> {
+        // A panic elsewhere does not make what was gathered so far untrue.
+        self.harvest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_restore(&self) -> bool {
+        self.prepared.plan.operation == Operation::Restore
+    }
+
+    pub(super) fn id(&self) -> &RunId {
+        &self.prepared.plan.run
+    }
+
+    pub(super) fn is_undoing(&self) -> bool {
+        self.undoing.load(Ordering::Relaxed)
+    }
+
+    /// The nodes that are up when everything has gone well.
+    pub(super) fn up(&self) -> Vec<&'a Node> {
+        let starts = |name: &NodeName| {
+            self.prepared
+                .plan
+                .steps()
+                .any(|step| matches!(step, Step::Start { node } if node == name))
+        };
+        let was_up = |name: &NodeName| self.prepared.prior.get(name).is_some_and(|state| state.is_up());
+        self.o
+            .cluster
+            .start_order()
+            .iter()
+            .filter(|node| was_up(&node.name) || starts(&node.name))
+            .collect()
+    }
+
+    pub(super) fn gate(&self) -> Gate {
+        Gate::new(self.o.cancel.clone(), Arc::clone(&self.failed))
+    }
+
+    pub(super) async fn writer(&self) -> Result<Arc<dyn BackupWriter>, StoreError> {
+        let begin = || async {
+            let Some((id, kind)) = &self.prepared.plan.backup else {
+                return Err(StoreError::Format {
+                    path: "the plan".to_owned(),
+                    why: "it makes no backup".to_owned(),
+                });
+            };
+            Ok(Arc::from(self.o.store.begin(id, *kind).await?))
+        };
+        self.writer.get_or_try_init(begin).await.cloned()
+    }
+
+    pub(super) fn begun_writer(&self) -> Option<Arc<dyn BackupWriter>> {
+        self.writer.get().cloned()
+    }
+
+    pub(super) async fn journal(&self, entry: Entry) -> Result<(), StoreError> {
+        // An intent counts even where it could not be written; that the run is past its point of return only where it could.
+        if !matches!(entry, Entry::Kept { .. }) {
+            self.harvest().entries.push(entry.clone());
+        }
+        if let Err(error) = self.journal.append(&entry).await {
+            // The undo follows from what the journal already holds, and each of its steps may be repeated: better undone without a
+            // record than not undone.
+            if !self.is_undoing() {
+                return Err(error);
+            }
+            if !self.unwritten.swap(true, Ordering::Relaxed) {
+                self.warn(format!("the journal cannot be written: {}", chain(&error)));
+            }
+        }
+        if matches!(entry, Entry::Kept { .. }) {
+            self.harvest().entries.push(entry);
+        }
+        Ok(())
+    }
+
+    pub(super) fn fail(&self, step: &str, node: Option<&NodeName>, error: &StepError) {
+        let failure = Failure {
+            step: step.to_owned(),
+            node: node.cloned(),
+            message: chain(error),
+            hint: error.hint(),
+        };
+        self.harvest().failures.push(failure);
+    }
+
+    pub(super) fn warn(&self, text: String) {
+        self.o.monitor.event(MonitorEvent::Warning(text.clone()));
+        self.harvest().warnings.push(text);
+    }
+
+    pub(super) fn close_window(&self) {
+        let mut harvest = self.harvest();
+        if let Some((from, since)) = harvest.first_stop {
+            let seconds = self.o.clock.monotonic().saturating_sub(since).as_secs_f64();
+            harvest.window = Some(Window {
+                from,
+                to: self.o.clock.now(),
+                seconds,
+            });
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Whose data it is: cluster.id and node.id of every log dir.
+
+use std::collections::BTreeMap;
+
+use super::{Judge, Purpose};
+use crate::ids::{ClusterId, NodeName};
+use crate::inventory::Node;
+
+impl Judge<'_> {
+    /// cluster.id and node.id: of one cluster, of the configured one, of the backup's; each node.id once.
+    pub(super) fn identities(&mut self) {
+        let mut seen: BTreeMap<i32, &NodeName> = BTreeMap::new();
+        let mut first: Option<(&ClusterId, &Node)> = None;
+        for node in self.input.cluster.start_order() {
+            let Some(Ok(facts)) = self.input.facts.get(&node.name) else {
+                continue;
+            };
+            for meta in facts.dirs.iter().filter_map(|dir| dir.meta.as_ref()) {
+                if let Some(id) = &meta.cluster_id {
+                    self.cluster_id(node, id, first);
+                    first = first.or(Some((id, node)));
+                }
+                if let Some(id) = meta.node_id {
+                    if let Some(other) = seen.get(&id).filter(|other| **other != &node.name) {
+                        self.refuse(Some(node), format!("has node.id {id}, as {other} has"), None);
+                    }
+                    self.node_id(node, id);
+                    seen.insert(id, &node.name);
+                }
+            }
+        }
+        if let Purpose::Restore {
+            cluster_id: Some(backup),
+            other_cluster: false,
+            ..
+        } = self.input.purpose
+            && let Some(configured) = self.input.cluster_id
+            && backup != configured
+        {
+            self.refuse(
+                None,
+                format!("the backup is of the cluster {backup}, kbo.toml names {configured}"),
+                Some("--other-cluster restores it all the same".to_owned()),
+            );
+        }
+    }
+
+    fn cluster_id(&mut self, node: &Node, id: &ClusterId, first: Option<(&ClusterId, &Node)>) {
+        if let Some((other, earlier)) = first
+            && other != id
+        {
+            self.refuse(
+                Some(node),
+                format!("belongs to the cluster {id}, but {} to {other}", earlier.name),
+                None,
+            );
+        } else if let Some(configured) = self.input.cluster_id
+            && configured != id
+        {
+            self.refuse(
+                Some(node),
+                format!("belongs to the cluster {id}, but kbo.toml names {configured}"),
+                Some("correct cluster.id in kbo.toml, or the node's host".to_owned()),
+            );
+        }
+        if let Purpose::Restore {
+            cluster_id: Some(backup),
+            other_cluster: false,
+            ..
+        } = self.input.purpose
+            && backup != id
+        {
+            self.refuse(
+                Some(node),
+                format!("belongs to the cluster {id}, but the backup is of {backup}"),
+                Some("--other-cluster restores it all the same".to_owned()),
+            );
+        }
+    }
+
+    fn node_id(&mut self, node: &Node, id: i32) {
+        if let Some(configured) = node.node_id.filter(|configured| *configured != id) {
+            self.refuse(
+                Some(node),
+                format!("has node.id {id}, but kbo.toml says {configured}"),
+                None,
+            );
+        }
+        if let Purpose::Restore { nodes, .. } = self.input.purpose
+            && let Some(record) = nodes.iter().find(|record| record.name == node.name)
+            && let Some(backup) = record.node_id
+            && backup != id
+        {
+            self.refuse(
+                Some(node),
+                format!("has node.id {id}, but the backup's {} had {backup}", node.name),
+                Some("check the hosts in kbo.toml".to_owned()),
+            );
+        }
+    }
+}

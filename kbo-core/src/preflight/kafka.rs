@@ -1,0 +1,57 @@
+//! What Kafka says: whether its quorum would come up again, and which partitions are not whole already.
+
+use super::{Judge, Purpose};
+use crate::inventory::Node;
+use crate::text::some_of;
+
+impl Judge<'_> {
+    pub(super) fn kafka(&mut self) {
+        if let (Purpose::Backup { cold: true, .. }, Some(Err(why))) = (self.input.purpose, self.input.quorum) {
+            self.refuse(
+                None,
+                format!("the controllers are not operational: {why}"),
+                Some("a cluster that is stopped in this state may not come up again; mend the quorum first".to_owned()),
+            );
+        }
+        let stops = matches!(
+            self.input.purpose,
+            Purpose::Backup { cold: true, .. } | Purpose::Restore { .. }
+        );
+        if stops && self.runs_without_majority() {
+            self.refuse(
+                None,
+                "it runs, but with too few controllers to be operational once more".to_owned(),
+                Some("start the controllers first, or stop everything: kbo start, kbo stop".to_owned()),
+            );
+        }
+        let Some(partitions) = self.input.partitions else {
+            return;
+        };
+        let short: Vec<String> = partitions
+            .iter()
+            .filter(|partition| partition.leader < 0 || partition.isr.len() < partition.replicas.len())
+            .map(|partition| format!("{}-{}", partition.topic, partition.partition))
+            .collect();
+        if !short.is_empty() {
+            let message = format!(
+                "{} partitions are under-replicated or leaderless: {}",
+                short.len(),
+                some_of(&short)
+            );
+            self.warn(None, message, None);
+        }
+    }
+
+    fn runs_without_majority(&self) -> bool {
+        let is_up = |node: &&Node| match self.input.facts.get(&node.name) {
+            Some(Ok(facts)) => {
+                matches!(&facts.container, Ok(Some(container)) if container.state.is_up())
+            }
+            _ => false,
+        };
+        let nodes = self.input.cluster.start_order();
+        let controllers = nodes.iter().filter(|node| node.role.is_controller());
+        let up = controllers.clone().filter(is_up).count();
+        nodes.iter().any(|node| is_up(&node)) && up * 2 <= controllers.count()
+    }
+}

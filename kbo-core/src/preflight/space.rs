@@ -1,0 +1,108 @@
+//! Need and have of disk space, on the nodes and in the store.
+
+use std::collections::BTreeMap;
+
+use super::{Judge, Purpose};
+use crate::inventory::Node;
+use crate::ports::node::{DirFacts, LinkProbe};
+use crate::ports::store::Space;
+use crate::text::human;
+
+impl Judge<'_> {
+    /// Need and have of every filesystem on a node: what a snapshot copies, or what is staged.
+    pub(super) fn node_space(&mut self) {
+        for node in self.input.cluster.start_order() {
+            let Some(Ok(facts)) = self.input.facts.get(&node.name) else {
+                continue;
+            };
+            let mut need: BTreeMap<u64, (u64, &DirFacts)> = BTreeMap::new();
+            for dir in facts.dirs.iter().filter(|dir| self.concerns(dir)) {
+                let bytes = match self.input.purpose {
+                    Purpose::Backup { .. } if matches!(dir.link, LinkProbe::Fails(_)) => dir.bytes,
+                    Purpose::Backup { .. } => dir.copied_bytes,
+                    _ => 0,
+                };
+                need.entry(dir.device).or_insert((0, dir)).0 += bytes;
+            }
+            if let Purpose::Restore { need: staged, .. } = self.input.purpose {
+                // One number per node: a manifest does not say how its directories are spread over filesystems.
+                let bytes = staged.get(&node.name).copied().unwrap_or(0);
+                if let Some((_, (sum, _))) = need.iter_mut().max_by_key(|(_, (_, dir))| dir.dataset) {
+                    *sum += bytes;
+                }
+            }
+            for (bytes, dir) in need.into_values() {
+                self.space(
+                    Some(node),
+                    &dir.path,
+                    bytes,
+                    Space {
+                        free: dir.free,
+                        size: dir.size,
+                    },
+                );
+            }
+        }
+    }
+
+    pub(super) fn store_space(&mut self) {
+        let (Purpose::Backup { .. }, Some(space)) = (self.input.purpose, self.input.store) else {
+            return;
+        };
+        let raw: u64 = self
+            .input
+            .facts
+            .values()
+            .flatten()
+            .flat_map(|facts| &facts.dirs)
+            .filter(|dir| self.concerns(dir))
+            .map(|dir| dir.bytes)
+            .sum();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "an estimate"
+        )]
+        let need = match self.input.last_ratio {
+            Some(ratio) => (raw as f64 * ratio * 1.1) as u64,
+            // Kafka data seldom compresses better than 4:1; without history that is the least to ask for.
+            None => raw / 4,
+        };
+        self.space(None, "the store", need, space);
+        if self.input.last_ratio.is_none() && space.free >= need && space.free < raw {
+            self.warn(
+                None,
+                format!(
+                    "the store has {} free for {} of data: it fits only if it compresses",
+                    human(space.free),
+                    human(raw)
+                ),
+                None,
+            );
+        }
+    }
+
+    fn space(&mut self, node: Option<&Node>, path: &str, need: u64, space: Space) {
+        if need > space.free {
+            self.refuse(
+                node,
+                format!("{path}: needs {}, has {} free", human(need), human(space.free)),
+                Some("make room there".to_owned()),
+            );
+        } else if (space.free - need).saturating_mul(100)
+            < space.size.saturating_mul(u64::from(self.input.warn_free_percent))
+        {
+            self.warn(
+                node,
+                format!(
+                    "{path}: {} free of {}, {} % will be left",
+                    human(space.free),
+                    human(space.size),
+                    (space.free - need).saturating_mul(100) / space.size.max(1)
+                ),
+                None,
+            );
+        }
+    }
+}
