@@ -86,7 +86,7 @@ impl Run<'_> {
     /// A stop that is meant to last takes no lease.
     fn lease(&self) -> Option<Lease> {
         let lasting = self.prepared.plan.operation == Operation::Stop;
-        (!lasting).then(|| Lease {
+        (!lasting).then_some(Lease {
             grace: self.o.settings.lease_grace,
         })
     }
