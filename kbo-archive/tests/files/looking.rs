@@ -189,6 +189,9 @@ fn a_lock_file_that_was_there_stays_and_one_that_was_not_goes() {
 
 #[test]
 fn a_lock_that_another_process_holds_is_seen_and_refuses_the_snapshot() {
+    if let Some(path) = std::env::var_os(LOCK_PATH) {
+        return hold_lock(Path::new(&path));
+    }
     let machine = Machine::broker();
     let lock = machine.data().join(".lock");
     let mut holder = hold_lock_in_another_process(&lock);
@@ -204,10 +207,13 @@ fn a_lock_that_another_process_holds_is_seen_and_refuses_the_snapshot() {
 
 const LOCK_PATH: &str = "KBO_TEST_LOCK";
 
-/// A POSIX lock is not seen by the process that holds it, so this program is run once more to hold it.
+/// A POSIX lock is not seen by the process that holds it, so the test is run once more, to hold it.
 fn hold_lock_in_another_process(lock: &Path) -> Child {
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "looking::holder_of_a_lock", "--ignored"])
+        .args([
+            "--exact",
+            "looking::a_lock_that_another_process_holds_is_seen_and_refuses_the_snapshot",
+        ])
         .env(LOCK_PATH, lock)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -226,13 +232,7 @@ fn hold_lock_in_another_process(lock: &Path) -> Child {
     child
 }
 
-#[test]
-#[ignore = "runs as a child of the test of locks"]
-fn holder_of_a_lock() {
-    let Some(path) = std::env::var_os(LOCK_PATH) else {
-        return;
-    };
-    let path = Path::new(&path);
+fn hold_lock(path: &Path) {
     let file = fs::File::create(path).unwrap();
     rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
     fs::write(path.with_extension("held"), "").unwrap();

@@ -1,4 +1,5 @@
-//! What version 1 of the format wrote, every later version reads.
+//! What version 1 of the format wrote, every later version reads. `testdata/v1/store` is what `sample_backup`
+//! wrote when the format was new; the golden store of a format is never replaced.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use kbo_core::manifest::{ArchiveRecord, BackupKind, DirRecord, FileKind, FileRec
 use kbo_core::ports::node::{CleanDir, CleanStopProof};
 use kbo_core::ports::store::{BackupStore, BackupWriter};
 
-use crate::sample::{ID, dev, id, new_store, put, sample_backup, sha256};
+use crate::sample::{ID, dev, id, new_store, put, sha256};
 
 fn testdata(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1").join(name)
@@ -44,18 +45,6 @@ async fn the_store_of_format_1_is_listed_read_and_verified() {
 
     let report = verify_backup(&store, &id(ID), Arc::new(|_, _, _| {})).await.unwrap();
     assert!(report.is_ok(), "{report:?}");
-}
-
-#[tokio::test]
-#[ignore = "it makes the golden store anew, which only a new format needs"]
-async fn makes_the_golden_store() {
-    let temp = tempfile::tempdir().unwrap();
-    assert!(
-        !testdata("store").exists(),
-        "the golden store of a format is never replaced"
-    );
-    sample_backup(&DirStore::new(testdata("store")), temp.path()).await;
-    std::fs::remove_dir_all(testdata("store/.kbo")).unwrap();
 }
 
 /// A manifest that uses every field.

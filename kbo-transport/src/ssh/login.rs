@@ -25,14 +25,9 @@ pub(super) fn log_in(session: &Session, settings: &SshSettings) -> Result<(), No
     if session.authenticated() {
         return Ok(());
     }
-    match (&settings.key, settings.use_agent) {
-        (Some(key), _) => with_key(session, settings, key, &offered),
-        (None, true) => with_agent(session, settings, &offered),
-        (None, false) => Err(refused(format!(
-            "ssh {}: there is neither a key nor an ssh-agent to log in with",
-            settings.peer()
-        ))
-        .hint("name a private key in the configuration: [ssh] key")),
+    match &settings.key {
+        Some(key) => with_key(session, settings, key, &offered),
+        None => with_agent(session, settings, &offered),
     }
 }
 
@@ -77,12 +72,13 @@ fn with_agent(session: &Session, settings: &SshSettings, offered: &str) -> Resul
         refused(format!("ssh {}: no key is configured, and {what}", settings.peer()))
             .hint("name a private key in the configuration ([ssh] key), or start an ssh-agent and ssh-add one")
     };
-    if std::env::var_os("SSH_AUTH_SOCK").is_none() {
+    let Some(socket) = &settings.auth_sock else {
         return Err(no_agent("there is no ssh-agent (SSH_AUTH_SOCK is not set)"));
-    }
+    };
     let mut agent = session.agent().map_err(|error| lost(settings, &error))?;
     agent
-        .connect()
+        .set_identity_path(socket)
+        .and_then(|()| agent.connect())
         .map_err(|_| no_agent("the ssh-agent of SSH_AUTH_SOCK does not answer"))?;
     agent
         .list_identities()

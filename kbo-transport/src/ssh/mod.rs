@@ -55,8 +55,8 @@ pub struct SshSettings {
     pub key: Option<PathBuf>,
     /// What opens the key where it is encrypted.
     pub passphrase: Option<Secret>,
-    /// Whether to ask the ssh-agent of `SSH_AUTH_SOCK` where no key is given.
-    pub use_agent: bool,
+    /// The socket of the ssh-agent to ask where no key is given; [`Self::new`] takes it from `SSH_AUTH_SOCK`.
+    pub auth_sock: Option<PathBuf>,
     /// The file of trusted host keys.
     pub known_hosts: PathBuf,
     /// Whether to become root by `sudo -n`, for users who are not.
@@ -90,7 +90,7 @@ impl SshSettings {
             user: user.into(),
             key: None,
             passphrase: None,
-            use_agent: true,
+            auth_sock: std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from),
             known_hosts: known_hosts.into(),
             become_root: false,
             agent_dirs: Vec::new(),

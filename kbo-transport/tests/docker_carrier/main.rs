@@ -4,7 +4,6 @@
 
 mod node;
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use kbo_core::ports::node::{NodeError, NodeErrorKind};
@@ -244,32 +243,4 @@ async fn an_engine_over_tcp_will_do() {
     pipe.writer.shutdown().await.unwrap();
     assert_eq!(all(&mut pipe).await, "hello");
     relay.abort();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: cargo test --release -p kbo-transport --test docker_carrier -- --ignored --nocapture throughput"]
-async fn throughput() {
-    let Some(node) = Node::start() else { return };
-    let mut pipe = node.carrier(&["zeros"]).open().await.unwrap();
-    let mut buffer = vec![0; 256 * 1024];
-    let (start, mut total) = (Instant::now(), 0);
-    loop {
-        match pipe.reader.read(&mut buffer).await.unwrap() {
-            0 => break,
-            read => total += read,
-        }
-    }
-    let down = total as f64 / start.elapsed().as_secs_f64() / 1e6;
-    let mut pipe = node.carrier(&["count"]).open().await.unwrap();
-    let start = Instant::now();
-    for _ in 0..2048 {
-        pipe.writer.write_all(&[7; 1024 * 1024]).await.unwrap();
-    }
-    pipe.writer.shutdown().await.unwrap();
-    assert_eq!(all(&mut pipe).await.trim(), (2u64 << 30).to_string());
-    let up = (2u64 << 30) as f64 / start.elapsed().as_secs_f64() / 1e6;
-    let _ = writeln!(
-        std::io::stderr(),
-        "from the node {down:.0} MB/s ({total} bytes), to the node {up:.0} MB/s"
-    );
 }

@@ -199,20 +199,17 @@ async fn an_ssh_agent_logs_in() {
     while !socket.exists() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    // The environment of a running program is not to be changed: a copy of this test gets the one it needs.
-    let inner = |what: &str| {
-        let run = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "identity::inner_ssh_agent_login"])
-            .env("SSH_AUTH_SOCK", &socket)
-            .env("KBO_TEST_SSHD", sshd.dir.path())
-            .env("KBO_TEST_PORT", sshd.port.to_string())
-            .env("KBO_TEST_EXPECT", what)
-            .output()
-            .unwrap();
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
-    };
-    sshd.settings(&["echo"]);
-    inner("holds no key");
+    let mut settings = sshd.settings(&["echo"]);
+    settings.key = None;
+    settings.auth_sock = None;
+    assert!(
+        refusal(settings.clone())
+            .await
+            .message
+            .contains("SSH_AUTH_SOCK is not set")
+    );
+    settings.auth_sock = Some(socket.clone());
+    assert!(refusal(settings.clone()).await.message.contains("holds no key"));
     keygen("ed25519", &sshd.path("stranger"), "");
     let add = |key: &str| {
         Command::new("ssh-add")
@@ -222,28 +219,12 @@ async fn an_ssh_agent_logs_in() {
             .status()
     };
     assert!(add("stranger").unwrap().success());
-    inner("login refused");
+    assert!(refusal(settings.clone()).await.message.contains("login refused"));
     assert!(add("key").unwrap().success());
-    inner("");
+    SshCarrier::new(settings.clone()).open().await.unwrap();
     agent.kill().unwrap();
     agent.wait().unwrap();
-    inner("does not answer");
-}
-
-#[tokio::test]
-#[ignore = "run by an_ssh_agent_logs_in"]
-async fn inner_ssh_agent_login() {
-    let dir = std::path::PathBuf::from(std::env::var_os("KBO_TEST_SSHD").unwrap());
-    let expected = std::env::var("KBO_TEST_EXPECT").unwrap();
-    let mut settings = SshSettings::new("127.0.0.1", crate::sshd::user(), dir.join("known_hosts"));
-    settings.port = std::env::var("KBO_TEST_PORT").unwrap().parse().unwrap();
-    settings.agent_binary = dir.join("stand-in");
-    settings.agent_dirs = vec![dir.join("agents").display().to_string()];
-    settings.agent_args = vec!["echo".into()];
-    match SshCarrier::new(settings).open().await {
-        Ok(_) => assert_eq!(expected, ""),
-        Err(error) => assert!(!expected.is_empty() && error.message.contains(&expected), "{error:?}"),
-    }
+    assert!(refusal(settings).await.message.contains("does not answer"));
 }
 
 #[tokio::test]

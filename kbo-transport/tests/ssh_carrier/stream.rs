@@ -1,6 +1,5 @@
 //! The bytes: all of them, in order, in both directions at once, and an end that is never taken for another.
 
-use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -369,67 +368,4 @@ fn processor_ticks() -> u64 {
         }
     }
     ticks
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: cargo test --release -p kbo-transport --test ssh_carrier -- --ignored --nocapture throughput"]
-async fn throughput() {
-    let gib = 1usize;
-    for cipher in ["chacha20-poly1305@openssh.com", "aes128-gcm@openssh.com"] {
-        let Some(sshd) = Sshd::start(&format!("Ciphers {cipher}")) else {
-            return;
-        };
-        for window in [1, 2, 8] {
-            let mut settings = sshd.settings(&["zeros", &(gib << 30).to_string()]);
-            settings.window = window * MIB as u32;
-            let mut pipe = SshCarrier::new(settings.clone()).open().await.unwrap();
-            let clock = Clock::start();
-            let mut buffer = vec![0; 256 * 1024];
-            while pipe.reader.read(&mut buffer).await.unwrap() > 0 {}
-            let down = clock.stop(gib << 30);
-            drop(pipe);
-
-            settings.agent_args = vec!["count".into()];
-            let mut pipe = SshCarrier::new(settings).open().await.unwrap();
-            let clock = Clock::start();
-            let block = noise(MIB);
-            for _ in 0..gib << 10 {
-                pipe.writer.write_all(&block).await.unwrap();
-            }
-            pipe.writer.shutdown().await.unwrap();
-            let answer = read_all(&mut pipe).await.unwrap();
-            let up = clock.stop(gib << 30);
-            assert_eq!(String::from_utf8(answer).unwrap().trim(), (gib << 30).to_string());
-            let _ = writeln!(
-                std::io::stderr(),
-                "{cipher}, window {window} MiB: from the node {down}; to the node {up}; resident {} MiB",
-                resident() / MIB as u64
-            );
-        }
-    }
-}
-
-/// Time by the clock, and by the processor: the latter says on a busy machine what the former would on an idle one.
-struct Clock(Instant, u64);
-
-impl Clock {
-    fn start() -> Self {
-        Self(Instant::now(), Self::ticks())
-    }
-
-    fn stop(&self, bytes: usize) -> String {
-        let seconds = self.0.elapsed().as_secs_f64();
-        let processor = (Self::ticks() - self.1) as f64 / 100.0;
-        format!(
-            "{:.0} MB/s, {:.2} processor seconds a GB",
-            bytes as f64 / seconds / 1e6,
-            processor * 1e9 / bytes as f64
-        )
-    }
-
-    fn ticks() -> u64 {
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-    }
 }

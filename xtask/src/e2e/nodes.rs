@@ -193,8 +193,11 @@ pub(crate) fn recorded(world: &super::World, id: &str) -> Result<()> {
         let version = world.lab.kafka_version();
         if record["kafka_version"] != version || record["clean_stop"]["clean"] != true || record["node_id"].is_null() {
             bail!(
-                "the manifest says of {}, which runs Kafka {version}: {record}",
-                node.name
+                "the manifest says of {}, which runs Kafka {version}: version {}, clean stop {}, node id {}",
+                node.name,
+                record["kafka_version"],
+                record["clean_stop"],
+                record["node_id"],
             );
         }
     }

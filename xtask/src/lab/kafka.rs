@@ -132,16 +132,18 @@ fn server_properties(kind: Kind, node: &Node, log_dir: &str) -> String {
 }
 
 /// What a node's container runs: the same for a pulled apache/kafka and for an image of the lab's own. The directory is formatted
-/// only when it is empty, and Java replaces the shell, so that the engine's SIGTERM reaches Kafka.
+/// only when it is empty, the class path names every jar as that of `bin/kafka-run-class.sh` does, and Java replaces the shell, so
+/// that the engine's SIGTERM reaches Kafka.
 pub(super) fn container_script(kind: Kind, log_dir: &str) -> String {
     format!(
         "set -eu\n\
+         libs=$(echo /opt/kafka/libs/*.jar | tr ' ' :)\n\
          if [ ! -e {log_dir}/meta.properties ]; then\n\
-         java -Xmx128m -XX:TieredStopAtLevel=1 -cp '/opt/kafka/libs/*' \
+         java -Xmx128m -XX:TieredStopAtLevel=1 -cp \"$libs\" \
          kafka.tools.StorageTool format -g -t {} -c /etc/kafka/server.properties\n\
          fi\n\
          exec java -Xms128m -Xmx384m -Dlog4j2.configurationFile=/etc/kafka/log4j2.properties \
-         -Dlog4j.configuration=file:/etc/kafka/log4j.properties -cp '/opt/kafka/libs/*' kafka.Kafka /etc/kafka/server.properties\n",
+         -Dlog4j.configuration=file:/etc/kafka/log4j.properties -cp \"$libs\" kafka.Kafka /etc/kafka/server.properties\n",
         cluster_id(kind)
     )
 }

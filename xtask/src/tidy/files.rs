@@ -9,18 +9,7 @@ use anyhow::{Context, Result};
 const LONGEST: usize = 600;
 
 /// Longer files, and why.
-const LONG_FILES: &[(&str, &str)] = &[
-    (
-        "kbo-core/src/orchestrator/execute.rs",
-        "the driver of a run: one state, one story",
-    ),
-    ("kbo-core/src/preflight.rs", "one judge over one set of facts"),
-    (
-        "kbo-core/src/testing/conformance.rs",
-        "the contract of the port, clause by clause",
-    ),
-    ("xtask/lab/LabClient.java", "a single-file program"),
-];
+const LONG_FILES: &[(&str, &str)] = &[("xtask/lab/LabClient.java", "a single-file program")];
 
 /// Generated or foreign: neither lengths nor words are ours.
 const FOREIGN: &[&str] = &["Cargo.lock", "LICENSE"];
