@@ -1,5 +1,5 @@
 //! Speed of the carriers, both ways, against a real sshd and a real engine: by the clock, and in processor time of this process,
-//! which a busy machine does not change. One JSON line for each. The stand-in agent costs next to nothing.
+//! which a busy machine does not change. Prints one JSON line per figure. The stand-in agent costs next to nothing.
 //!
 //! `cargo bench -p kbo-transport`
 #![expect(
@@ -80,7 +80,8 @@ async fn measure(name: &str, zeros: impl Carrier, count: impl Carrier) {
 fn print(name: &str, (begun, processor): (Instant, f64), bytes: usize) {
     let rate = bytes as f64 / begun.elapsed().as_secs_f64() / MIB as f64;
     let processor = (processor_seconds() - processor) / (bytes as f64 / (1 << 30) as f64);
-    println!("{{\"name\":\"{name}\",\"mib_per_second\":{rate:.0},\"processor_seconds_per_gib\":{processor:.2}}}");
+    println!("{{\"figure\":\"{name}, MiB/s\",\"value\":{rate:.0}}}");
+    println!("{{\"figure\":\"{name}, processor seconds a GiB\",\"value\":{processor:.2}}}");
 }
 
 /// User and system time of this process.

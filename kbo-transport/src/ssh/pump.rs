@@ -6,6 +6,9 @@
 //!   round, so the right one is among them; and the calls that keep their packet on their own stack (`keepalive_send`,
 //!   `send_eof`) are made only when the socket has room for it.
 //! - Standard output and standard error share one window: unread errors would stall the output. They are always read.
+//! - A read that finds the window narrow first sends how far it opens it, and counts what the *finishing* call would have opened:
+//!   both streams are read with buffers of one length, or a window announced by one read and finished by the other (new keys
+//!   being exchanged in between) is counted too short, and libssh2 silently drops what the node then rightly sends.
 //! - A read takes everything from the socket, for whichever stream. So a full queue of output needs no reading, and what
 //!   piles up meanwhile is bounded by the window.
 
@@ -225,7 +228,7 @@ impl Pump {
         let mut stderr = self.channel.stderr();
         let mut moved = false;
         for _ in 0..TURN {
-            match stderr.read(&mut self.scratch[..PACKET]) {
+            match stderr.read(&mut self.scratch) {
                 Ok(0) => {
                     self.again |= !self.channel.eof();
                     break;

@@ -84,6 +84,33 @@ async fn new_keys_in_the_middle_lose_nothing() {
     there_and_back(sshd.carrier(&["echo"]).open().await.unwrap(), 200).await;
 }
 
+/// A window is announced in the middle of new keys, and the data that fill it to the last byte come all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_keys_while_the_window_is_full_lose_nothing() {
+    let Some(sshd) = Sshd::start("RekeyLimit 1M") else {
+        return;
+    };
+    let bytes = 96 * MIB;
+    let mut settings = sshd.settings(&["zeros", &bytes.to_string()]);
+    settings.window = MIB as u32;
+    let mut pipe = SshCarrier::new(settings).open().await.unwrap();
+    let mut buffer = vec![0; 256 * 1024];
+    let (mut total, mut pause_at) = (0, MIB);
+    let counting = async {
+        loop {
+            match pipe.reader.read(&mut buffer).await.unwrap() {
+                0 => return total,
+                read => total += read,
+            }
+            if total >= pause_at {
+                pause_at += 4 * MIB;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    };
+    assert_eq!(timeout(LONG, counting).await.unwrap(), bytes);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_cipher_of_the_server_will_do() {
     for cipher in ["aes256-gcm@openssh.com", "aes128-ctr", "chacha20-poly1305@openssh.com"] {

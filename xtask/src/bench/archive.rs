@@ -34,7 +34,10 @@ pub(super) fn measure(table: &mut Table) -> Result<()> {
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
     let value = |name: &str| -> Result<f64> {
-        let found = printed.iter().find_map(|line| line.get(name)?.as_f64());
+        let found = printed
+            .iter()
+            .find(|line| line["figure"] == name)
+            .and_then(|line| line["value"].as_f64());
         found.with_context(|| format!("the benchmark of kbo-archive printed no {name}: {text}"))
     };
     for (ratio, name, rate) in FIGURES {

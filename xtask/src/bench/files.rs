@@ -9,7 +9,7 @@ pub(super) const TOPIC: &str = "bench-files";
 
 const PARTITIONS: u64 = 200;
 
-/// Makes at least `files` files on every broker and tells how many there are.
+/// Makes about `files` files on every broker and tells how many there are.
 pub(super) fn fill(lab: &Lab, files: u64) -> Result<usize> {
     crate::say(&format!(
         "bench: rolling segments until every broker has about {files} files"
@@ -43,5 +43,5 @@ pub(super) fn fill(lab: &Lab, files: u64) -> Result<usize> {
         "60",
     ])?;
     let broker = lab.brokers().next().context("the lab has no broker")?;
-    Ok(lab.list_data(&broker.name)?.len())
+    lab.count_files(&broker.name)
 }
