@@ -24,8 +24,7 @@ use crate::work::{self, DirSpec, Place};
 pub(crate) struct Staged {
     pub(crate) run: RunId,
     pub(crate) label: String,
-    /// Identity of the staged directory: wherever it is found after a rename, it is this one.
-    pub(crate) dev: u64,
+    /// Inode of the staged directory: wherever it is found after a rename, it is this one.
     pub(crate) ino: u64,
 }
 
@@ -64,9 +63,10 @@ impl Staged {
         write().at("write", &path)
     }
 
-    /// Whether this is the staged directory.
+    /// Whether this is the staged directory, of the two that stand in the live place and in the stage. Those share a filesystem, so
+    /// the inode tells; the device's number is not the same after a reboot on every filesystem.
     pub(crate) fn is(&self, meta: &fs::Metadata) -> bool {
-        (meta.dev(), meta.ino()) == (self.dev, self.ino)
+        meta.ino() == self.ino
     }
 }
 
@@ -170,7 +170,6 @@ fn stage_all(
         Staged {
             run,
             label: dir.path.clone(),
-            dev: meta.dev(),
             ino: meta.ino(),
         }
         .write(place)?;

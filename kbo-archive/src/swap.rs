@@ -42,6 +42,21 @@ impl Side {
         self.live.as_ref().is_some_and(|live| self.staged.is(live))
     }
 
+    /// Where neither side is what was staged, nobody can tell which holds the cluster's data: better nothing is moved, nor swept.
+    fn refuse_strangers(&self) -> Result<(), Error> {
+        match look(&self.stage)? {
+            Some(other) if !self.is_swapped() && !self.staged.is(&other) => Err(Error::State {
+                what: format!(
+                    "neither {} nor {} is the directory that was staged",
+                    self.place.live.display(),
+                    self.stage.display()
+                ),
+                hint: Some("see which of the two holds the data you want, and move it to the first by hand"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Renames what is staged and what is live into each other's place; a side that is missing stays missing, on the other side.
     fn exchange(&self) -> Result<(), Error> {
         let (stage, live) = (&self.stage, &self.place.live);
@@ -91,6 +106,9 @@ pub fn swap_back(run: &RunId, dirs: &[DirSpec]) -> Result<SwapOutcome, Error> {
         .iter()
         .map(|spec| Side::of(run, spec))
         .collect::<Result<Vec<_>, _>>()?;
+    for side in sides.iter().flatten() {
+        side.refuse_strangers()?;
+    }
     exchange_all(sides.iter().flatten().filter(|side| side.is_swapped()))
 }
 

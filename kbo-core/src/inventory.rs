@@ -127,7 +127,7 @@ pub enum InvalidCluster {
 }
 
 impl Cluster {
-    /// A cluster of `nodes`, in their order, controllers first; or in `startup`'s order where one is given.
+    /// A cluster of `nodes`, in their order, controllers first, then combined nodes; or in `startup`'s order where one is given.
     ///
     /// # Errors
     /// An order that would start a broker before a controller, names that do not match, no controller, no broker.
@@ -148,10 +148,14 @@ impl Cluster {
         }
         let nodes = match startup {
             None => {
-                let (mut first, brokers): (Vec<_>, Vec<_>) =
-                    nodes.into_iter().partition(|node| node.role.is_controller());
-                first.extend(brokers);
-                first
+                // A combined node's broker part wants a quorum while it stops, so it stops before pure controllers do.
+                let mut nodes = nodes;
+                nodes.sort_by_key(|node| match node.role {
+                    Role::Controller => 0,
+                    Role::Combined => 1,
+                    Role::Broker => 2,
+                });
+                nodes
             }
             Some(order) => ordered(nodes, order)?,
         };

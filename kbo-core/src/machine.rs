@@ -84,6 +84,13 @@ pub enum Operation {
     Restart,
 }
 
+impl Operation {
+    /// Whether a backup comes of it.
+    pub fn makes_backup(self) -> bool {
+        matches!(self, Operation::ColdBackup | Operation::HotBackup)
+    }
+}
+
 /// What happens to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

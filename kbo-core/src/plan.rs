@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BackupId, NodeName, RunId};
@@ -271,6 +272,15 @@ fn cleans(cluster: &Cluster, keep_previous: bool) -> Vec<Step> {
 }
 
 impl Plan {
+    /// The same plan under the name of the next second, where the run's own is taken.
+    pub fn a_second_later(&mut self) {
+        let next = |at: Timestamp| at.saturating_add(SignedDuration::from_secs(1)).unwrap_or(at);
+        self.run = RunId::at(next(self.run.time()));
+        if let (Some((id, _)), true) = (&mut self.backup, self.operation.makes_backup()) {
+            *id = BackupId::at(next(id.time()));
+        }
+    }
+
     /// The plan of a backup. A backup of configuration alone stops nothing.
     pub fn backup(run: RunId, id: BackupId, kind: BackupKind, cluster: &Cluster, prior: &Prior) -> Self {
         let nodes = cluster.start_order();

@@ -19,6 +19,7 @@ use kbo_core::ports::node::SnapshotReport;
 use self::hold::Holder;
 use self::index::{Entry, Layout};
 use crate::checkpoint::Offsets;
+use crate::clean;
 use crate::error::{At, Error};
 use crate::lock::DirLock;
 use crate::rules::{self, DirClass};
@@ -94,8 +95,12 @@ fn hold_all(spec: &DirSpec, live: &Path, layout: &Layout) -> Result<(Vec<Entry>,
     first.dir("", &root);
     let found = tree::list(live).at("read", live)?;
     let high_watermarks = match spec.dataset {
-        Dataset::Data => read_high_watermarks(live, &mut first.report.warnings)?,
-        Dataset::Config => None,
+        // After an unclean stop the next start recovers segments and their indexes in place, whatever the checkpoint says of them:
+        // with no high watermark known, all of a partition is copied.
+        Dataset::Data if found.iter().any(|entry| entry.text() == Some(clean::MARKER)) => {
+            read_high_watermarks(live, &mut first.report.warnings)?
+        }
+        Dataset::Data | Dataset::Config => None,
     };
     let mut jobs = Vec::new();
     for found in &found {

@@ -33,7 +33,11 @@ pub(super) fn begin(layout: &Layout, cluster: &ClusterName, run: &RunId) -> Resu
     layout.ensure()?;
     let folder = layout.journals(cluster);
     ensure_dir(&folder)?;
-    let path = folder.join(format!("{run}.{EXTENSION}"));
+    let name = format!("{run}.{EXTENSION}");
+    let path = folder.join(&name);
+    if path.exists() || folder.join(DONE).join(&name).exists() {
+        return Err(StoreError::Taken(run.to_string()));
+    }
     let file = create_new(&path)?;
     sync_dir(&folder)?;
     Ok(DirJournal {

@@ -47,9 +47,17 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Whether there is a commit record in it.
-    pub(super) fn is_committed(&self) -> bool {
-        !self.trash && fs::symlink_metadata(self.dir.join(MANIFEST)).is_ok_and(|meta| meta.is_file())
+    /// Whether there is a commit record in it. That it cannot be told is an error: what cannot be read must not pass for unfinished.
+    pub(super) fn is_committed(&self) -> Result<bool, StoreError> {
+        if self.trash {
+            return Ok(false);
+        }
+        let path = self.dir.join(MANIFEST);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) => Ok(meta.is_file()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(io("look at", &path)(error)),
+        }
     }
 
     /// The path of an archive in it.
@@ -112,7 +120,10 @@ impl Layout {
                 "the store has format {}, {known} {STORE_FORMAT}: use a newer kbo",
                 number.format
             );
-            return Err(format(&path, why));
+            return Err(StoreError::Unsupported {
+                path: path.display().to_string(),
+                why,
+            });
         }
         serde_json::from_str::<StoreRecord>(&text).map_err(|error| format(&path, error.to_string()))?;
         Ok(true)
@@ -186,11 +197,12 @@ impl Layout {
 
     /// A committed backup.
     pub(super) fn find(&self, id: &BackupId) -> Result<Found, StoreError> {
-        let found = self
-            .scan()?
-            .into_iter()
-            .find(|found| &found.id == id && found.is_committed());
-        found.ok_or_else(|| StoreError::NoSuchBackup(id.clone()))
+        for found in self.scan()? {
+            if &found.id == id && found.is_committed()? {
+                return Ok(found);
+            }
+        }
+        Err(StoreError::NoSuchBackup(id.clone()))
     }
 }
 

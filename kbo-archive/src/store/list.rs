@@ -7,15 +7,25 @@ use super::layout::Layout;
 
 /// Every committed backup, oldest first; a damaged manifest is part of the listing, with the reason.
 pub(super) fn list(layout: &Layout) -> Result<Vec<Listed>, StoreError> {
-    let committed = layout.scan()?.into_iter().filter(|found| found.is_committed());
-    Ok(committed
-        .map(|found| Listed {
-            manifest: document::read_head(&found.dir, &found.id).map_err(|error| reason(&error)),
-            id: found.id,
-            kind: found.kind,
-            pinned: found.pinned,
-        })
-        .collect())
+    let mut listed: Vec<Listed> = Vec::new();
+    for found in layout.scan()? {
+        let manifest = match found.is_committed() {
+            Ok(false) => continue,
+            Ok(true) => document::read_head(&found.dir, &found.id),
+            Err(error) => Err(error),
+        };
+        match listed.last_mut() {
+            // Copied into pinned/ rather than moved: one backup all the same.
+            Some(twin) if twin.id == found.id && manifest.is_ok() => twin.pinned |= found.pinned,
+            _ => listed.push(Listed {
+                manifest: manifest.map_err(|error| reason(&error)),
+                id: found.id,
+                kind: found.kind,
+                pinned: found.pinned,
+            }),
+        }
+    }
+    Ok(listed)
 }
 
 /// The whole chain: a listing has one line for it, and nobody to ask for the source.

@@ -8,7 +8,7 @@ use kbo_core::ids::BackupId;
 use kbo_core::ports::store::StoreError;
 
 use super::durable::{self, remove_file, sync_dir};
-use super::layout::{Layout, trash_beside};
+use super::layout::{Found, Layout, trash_beside};
 
 /// Removes unfinished backups whose writers are dead, and removals that were themselves cut short.
 ///
@@ -21,7 +21,7 @@ pub(super) fn sweep(layout: &Layout) -> Result<Vec<BackupId>, StoreError> {
     let _alone = layout.hold()?;
     let mut swept = Vec::new();
     for found in layout.scan()? {
-        if found.pinned || found.is_committed() {
+        if found.pinned || is_committed(&found) {
             continue;
         }
         // Locks are per cluster, and a store may serve several: what another cluster's run is writing stays.
@@ -29,7 +29,7 @@ pub(super) fn sweep(layout: &Layout) -> Result<Vec<BackupId>, StoreError> {
             continue;
         }
         // Its writer may have committed it since the first look; with the claim gone it will not any more.
-        if found.is_committed() {
+        if is_committed(&found) {
             continue;
         }
         if found.trash {
@@ -43,6 +43,14 @@ pub(super) fn sweep(layout: &Layout) -> Result<Vec<BackupId>, StoreError> {
     forget_dead_claims(layout)?;
     swept.dedup();
     Ok(swept)
+}
+
+/// What cannot be told to be unfinished stays.
+fn is_committed(found: &Found) -> bool {
+    found.is_committed().unwrap_or_else(|error| {
+        tracing::warn!(backup = %found.id, %error, "not swept");
+        true
+    })
 }
 
 /// Removes the folder of a backup in two steps, so that a crash between them leaves nothing that looks like a backup.

@@ -57,13 +57,13 @@ pub(super) fn begin(layout: &Layout, id: &BackupId, kind: BackupKind) -> Result<
     let dir = layout.new_backup(kind, id);
     // An id names one backup, whatever its kind: `restore ID` must not have to guess.
     if layout.scan()?.iter().any(|found| &found.id == id && !found.trash) {
-        return Err(failed("begin", &dir)(io::ErrorKind::AlreadyExists.into()));
+        return Err(StoreError::Taken(id.to_string()));
     }
     let claim_path = layout.claim(id);
     let claim = open_or_create(&claim_path)?;
     match claim.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(failed("begin", &dir)(io::ErrorKind::AlreadyExists.into())),
+        Err(TryLockError::WouldBlock) => return Err(StoreError::Taken(id.to_string())),
         Err(TryLockError::Error(error)) => return Err(failed("lock", &claim_path)(error)),
     }
     if let Some(day) = dir.parent() {

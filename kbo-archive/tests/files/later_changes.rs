@@ -188,6 +188,20 @@ fn a_segment_that_reaches_into_the_next_is_reported() {
 }
 
 #[test]
+fn after_an_unclean_stop_everything_is_copied_for_the_next_start_mends_files_in_place() {
+    let from = Machine::broker();
+    fs::remove_file(from.data().join(".kafka_cleanshutdown")).unwrap();
+    let report = take(&from.dirs);
+    assert_eq!(report.linked_files, 1, "the metadata snapshot alone");
+    let mut log = fs::OpenOptions::new()
+        .write(true)
+        .open(from.data().join(CLOSED))
+        .unwrap();
+    std::io::Write::write_all(&mut log, b"recovered").unwrap();
+    archive(&from.dirs).unwrap();
+}
+
+#[test]
 fn without_high_watermarks_everything_is_copied_and_changes_do_not_show() {
     let (from, to) = (Machine::broker(), Machine::empty());
     fs::write(from.data().join("replication-offset-checkpoint"), "nonsense").unwrap();

@@ -165,3 +165,27 @@ fn another_number_of_directories_than_backed_up_is_refused() {
     let dirs = [to.dirs[0].clone(), spec(Dataset::Data, &to.root.path().join("second"))];
     assert!(matches!(unpack(&request, &dirs, &bytes), Err(Error::State { .. })));
 }
+
+#[test]
+fn a_swap_is_undone_after_a_reboot_that_numbers_devices_otherwise() {
+    let (to, _, _) = staged_over_live();
+    let before = prints(&to.data());
+    swap::swap(&other_run(), &to.dirs).unwrap();
+    let marker = staged(&to.dirs[0]).with_file_name("stage.json");
+    let text = fs::read_to_string(&marker).unwrap();
+    assert!(!text.contains("\"dev\""), "{text}");
+    assert_eq!(swap::swap_back(&other_run(), &to.dirs).unwrap(), SwapOutcome::Swapped);
+    assert_eq!(prints(&to.data()), before);
+}
+
+#[test]
+fn directories_of_which_neither_is_the_staged_one_are_not_moved() {
+    let (to, _, _) = staged_over_live();
+    swap::swap(&other_run(), &to.dirs).unwrap();
+    // Somebody has put a third directory in the live one's place.
+    fs::rename(to.data(), to.data().with_file_name("aside")).unwrap();
+    fs::create_dir(to.data()).unwrap();
+    let refused = swap::swap_back(&other_run(), &to.dirs);
+    assert!(matches!(refused, Err(Error::State { .. })), "{refused:?}");
+    assert!(staged(&to.dirs[0]).exists());
+}

@@ -240,3 +240,41 @@ async fn many_archives_are_written_at_once() {
         task.await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_second_that_is_taken_is_told_apart_from_failures() {
+    use kbo_core::ports::store::StoreError;
+    let (_temp, store) = new_store();
+    let open = store.begin(&id(ID), BackupKind::Data).await.unwrap();
+    for kind in [BackupKind::Data, BackupKind::Config] {
+        let again = store.begin(&id(ID), kind).await.map(|_| ());
+        assert!(matches!(again, Err(StoreError::Taken(_))), "{again:?}");
+    }
+    open.abandon().await.unwrap();
+
+    let run = "20261122T030000Z".parse().unwrap();
+    let journal = store.begin_journal(&crate::sample::dev(), &run).await.unwrap();
+    for ended in [false, true] {
+        let again = store.begin_journal(&crate::sample::dev(), &run).await.map(|_| ());
+        assert!(matches!(again, Err(StoreError::Taken(_))), "ended {ended}: {again:?}");
+        if !ended {
+            journal.close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_backup_that_was_copied_into_pinned_is_listed_once() {
+    let (_temp, store) = new_store();
+    backup(&store, &id(ID), BackupKind::Data, &[("c1", b"abc")]).await;
+    let rotated = store.root().join("data/rotated/2026/11/22").join(ID);
+    let pinned = store.root().join("data/pinned").join(ID);
+    fs::create_dir_all(&pinned).unwrap();
+    for entry in fs::read_dir(&rotated).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, pinned.join(path.file_name().unwrap())).unwrap();
+    }
+    let listed = store.list().await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert!(listed[0].pinned);
+}

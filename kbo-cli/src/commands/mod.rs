@@ -61,7 +61,7 @@ impl From<kbo_core::ports::store::StoreError> for Trouble {
         use kbo_core::ports::store::StoreError;
         let outcome = match &error {
             StoreError::Locked { .. } => Outcome::Locked,
-            StoreError::NoSuchBackup(_) => Outcome::Usage,
+            StoreError::NoSuchBackup(_) | StoreError::Unsupported { .. } => Outcome::Usage,
             StoreError::Format { .. } => Outcome::Damaged,
             _ => Outcome::Failed,
         };

@@ -227,16 +227,21 @@ fn node(raw: &Raw, node: &RawNode) -> Result<Node, ConfigError> {
         .collect::<Result<Vec<_>, _>>()?;
     let config = node.config.as_ref().or(raw.defaults.config.as_ref());
     let config = config.map(|path| absolute(&key("config"), path)).transpose()?;
-    let mut dirs: Vec<&String> = data.iter().chain(&config).collect();
-    dirs.sort();
-    if let Some(pair) = dirs.windows(2).find(|pair| Path::new(pair[1]).starts_with(pair[0])) {
-        let why = format!("lies within {:?}", pair[0]);
-        return Err(value(
-            &key("data"),
-            format!("{:?}", pair[1]),
-            &why,
-            "directories that do not contain each other",
-        ));
+    let dirs: Vec<(&str, &String)> = (data.iter().map(|dir| ("data", dir)))
+        .chain(config.iter().map(|dir| ("config", dir)))
+        .collect();
+    for (at, (inner_key, inner)) in dirs.iter().enumerate() {
+        let holds = |(other, (_, outer)): (usize, &(&str, &String))| {
+            (other != at && Path::new(inner).starts_with(outer.as_str())).then(|| outer.to_string())
+        };
+        if let Some(outer) = dirs.iter().enumerate().find_map(holds) {
+            return Err(value(
+                &key(inner_key),
+                format!("{inner:?}"),
+                &format!("lies within {outer:?}"),
+                "directories that do not contain each other",
+            ));
+        }
     }
     let container = node.container.clone().unwrap_or_else(|| node.name.clone());
     Ok(Node {
@@ -398,6 +403,13 @@ mod tests {
         }
         let text = refused(|raw| raw.defaults.data = Some(OneOrMany::One("/data/config/kafka".to_owned())));
         assert!(text.contains("lies within"), "{text}");
+        // Names that sort between a directory and what lies in it.
+        let many = ["/kafka-2/data", "/kafka/data", "/kafka"];
+        let text = refused(|raw| raw.defaults.data = Some(OneOrMany::Many(many.map(str::to_owned).into())));
+        assert!(
+            text.contains("\"/kafka/data\"") && text.contains("lies within"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,23 +1,26 @@
 //! Executing a plan: from the first phase to the last through the state machine.
 
+use std::sync::{Arc, PoisonError};
+
 use super::outcome::{refused, report, unstarted};
 use super::run::Run;
 use super::{Orchestrator, Prepared};
 use crate::ids::RunId;
 use crate::journal::Entry;
 use crate::machine::{Event, Operation, Phase, next};
-use crate::plan::Step;
+use crate::plan::{Plan, Step};
+use crate::ports::journal::Journal;
 use crate::ports::monitor::MonitorEvent;
 use crate::ports::node::CleanRequest;
+use crate::ports::store::{BackupWriter, StoreError};
 use crate::preflight::refuses;
 use crate::report::{Failure, Outcome, PhaseTime, Report, chain};
-use std::sync::PoisonError;
 
 impl Orchestrator {
     /// Does what the plan says. The caller holds the store's lock.
     ///
     /// Never returns before the cluster is whole again, or the report says what is not.
-    pub async fn execute(&self, prepared: Prepared) -> Report {
+    pub async fn execute(&self, mut prepared: Prepared) -> Report {
         if refuses(&prepared.findings) {
             return refused(prepared);
         }
@@ -29,27 +32,56 @@ impl Orchestrator {
                 None,
             );
         }
-        let journal = match self.store.begin_journal(&self.name, &prepared.plan.run).await {
-            Ok(journal) => journal,
+        let (journal, writer) = match self.begin(&mut prepared.plan).await {
+            Ok(begun) => begun,
             Err(error) => {
                 let failure = Failure {
-                    step: "begin the journal".to_owned(),
+                    step: "begin the journal and the backup".to_owned(),
                     node: None,
                     message: chain(&error),
                     hint: None,
                 };
-                return unstarted(
-                    prepared,
-                    Outcome::Failed,
-                    "the journal cannot be written; nothing was touched",
-                    Some(failure),
-                );
+                let verdict = "the store cannot be written; nothing was touched";
+                return unstarted(prepared, Outcome::Failed, verdict, Some(failure));
             }
         };
-        let run = Run::new(self, prepared, journal, vec![]);
+        let run = Run::new(self, prepared, journal, vec![], writer);
         run.drive().await
     }
+
+    /// The run's journal, and the folder of the backup that it makes: what the store cannot take is better known before anything
+    /// is stopped. A run and a backup are named by their second; where that is taken, by the next.
+    async fn begin(&self, plan: &mut Plan) -> Result<(Box<dyn Journal>, Option<Arc<dyn BackupWriter>>), StoreError> {
+        for _ in 0..SECONDS_TRIED {
+            let writer: Option<Arc<dyn BackupWriter>> = match &plan.backup {
+                Some((id, kind)) if plan.operation.makes_backup() => match self.store.begin(id, *kind).await {
+                    Ok(writer) => Some(writer.into()),
+                    Err(StoreError::Taken(_)) => {
+                        plan.a_second_later();
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
+                _ => None,
+            };
+            let error = match self.store.begin_journal(&self.name, &plan.run).await {
+                Ok(journal) => return Ok((journal, writer)),
+                Err(error) => error,
+            };
+            if let Some(writer) = writer {
+                writer.abandon().await?;
+            }
+            match error {
+                StoreError::Taken(_) => plan.a_second_later(),
+                error => return Err(error),
+            }
+        }
+        Err(StoreError::Taken(plan.run.to_string()))
+    }
 }
+
+/// So many runs of one cluster within as many seconds are no operator's.
+const SECONDS_TRIED: u32 = 60;
 
 impl Run<'_> {
     /// The run, from the first phase to its end.
@@ -154,12 +186,23 @@ impl Run<'_> {
         }
     }
 
+    /// Removes a backup that the undo did not have to know of, for it had no archive yet.
+    async fn abandon_unfinished(&self) {
+        let committed = self.harvest().committed;
+        if let (Some(writer), false) = (&self.writer, committed)
+            && let Err(error) = writer.abandon().await
+        {
+            tracing::warn!("the unfinished backup stays until the next sweep: {}", chain(&error));
+        }
+    }
+
     /// Leases back, journal closed, report.
     pub(super) async fn finish(self, phase: Phase) -> Report {
         let end = Entry::End {
             at: self.o.clock.now(),
             phase,
         };
+        self.abandon_unfinished().await;
         if phase == Phase::Stuck {
             // The journal stays open for `kbo recover`, and the leases are not given back: nodes that this run stopped and
             // could not start again undo their part by themselves once this process is gone.

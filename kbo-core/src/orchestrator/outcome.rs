@@ -2,7 +2,7 @@
 
 use super::Prepared;
 use super::run::Harvest;
-use crate::ids::NodeName;
+use crate::ids::{BackupId, NodeName};
 use crate::machine::{Operation, Phase};
 use crate::manifest::ArchiveRecord;
 use crate::report::{Failure, NodeReport, Outcome, Report};
@@ -54,10 +54,15 @@ pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Repo
             stored_bytes: sum_of(name, |archive| archive.size),
         })
         .collect();
+    let id = prepared.plan.backup.as_ref().map(|(id, _)| id.clone());
+    let damage = harvest.damage.clone();
     let mut report = Report {
         run: prepared.plan.run.clone(),
         operation: prepared.plan.operation,
-        id: prepared.plan.backup.as_ref().map(|(id, _)| id.clone()),
+        // A restore names the backup that it restores; a backup that failed is none.
+        id: id
+            .clone()
+            .filter(|_| prepared.plan.operation == Operation::Restore || harvest.committed),
         kind: prepared.plan.backup.as_ref().map(|(_, kind)| *kind),
         outcome,
         window_seconds: harvest.window.map(|window| window.seconds),
@@ -70,13 +75,13 @@ pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Repo
         failures: harvest.failures,
         verdict: String::new(),
     };
-    report.verdict = verdict(&report);
+    report.verdict = verdict(&report, id.as_ref(), &damage);
     report
 }
 
 /// One sentence for a person at night.
-fn verdict(report: &Report) -> String {
-    let id = report.id.as_ref().map(ToString::to_string).unwrap_or_default();
+fn verdict(report: &Report, id: Option<&BackupId>, damage: &[String]) -> String {
+    let id = id.map(ToString::to_string).unwrap_or_default();
     let what = match report.operation {
         Operation::ColdBackup | Operation::HotBackup => format!("backup {id}"),
         Operation::Restore => format!("restore of {id}"),
@@ -106,11 +111,14 @@ fn verdict(report: &Report) -> String {
         }
         Outcome::Damaged => format!(
             "{what} done{window}, but the source data are damaged: {}",
-            some_of(&report.warnings)
+            some_of(damage)
         ),
         // What was started runs on: taking it down again would help nobody.
         Outcome::Failed if report.operation == Operation::Start => format!("{what} failed: {first}"),
         Outcome::Failed => format!("{what} failed, the cluster is as it was found{window}: {first}"),
+        Outcome::Interrupted if report.operation == Operation::Start => {
+            format!("{what} interrupted; what was started runs on")
+        }
         Outcome::Interrupted => format!("{what} interrupted, the cluster is as it was found{window}"),
         Outcome::NeedsPerson => {
             let last = report.failures.last().map(ToString::to_string).unwrap_or_default();

@@ -24,7 +24,7 @@ impl Run<'_> {
         } else {
             self.one_by_one(planned).await
         };
-        if result.is_ok() && phase == Phase::Settling && self.is_restore() {
+        if result.is_ok() && phase == Phase::Starting && self.is_restore() {
             result = self.keep().await;
         }
         match result {
@@ -96,6 +96,12 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Whether a restore is past its return: what comes then only looks and sweeps.
+    fn is_kept(&self) -> bool {
+        let harvest = self.harvest();
+        harvest.entries.iter().any(|entry| matches!(entry, Entry::Kept { .. }))
+    }
+
     /// The restored cluster serves: no node may take its part back alone any more, and the journal says so before anything of
     /// the old data is removed. The leases come first: a node that keeps one would become the odd one out.
     async fn keep(&self) -> Result<(), Halt> {
@@ -146,7 +152,7 @@ impl Run<'_> {
         };
         // Sweeping may be repeated: better done without a record, as when the store is full, than not done. So is an undo; see
         // `journal`.
-        let needs_record = !matches!(step, Step::Clean { .. });
+        let needs_record = !matches!(step, Step::Clean { .. }) && !self.is_kept();
         if let Err(error) = self.journal(intent).await {
             if needs_record {
                 self.fail(&text, step.node(), &error.into());

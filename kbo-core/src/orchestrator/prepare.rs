@@ -7,9 +7,12 @@ use crate::ids::{BackupId, NodeName, RunId};
 use crate::inventory::{Dataset, Node};
 use crate::machine::{Operation, Phase};
 use crate::manifest::{BackupKind, Manifest};
-use crate::plan::Plan;
+use crate::plan::{Plan, Step};
 use crate::ports::monitor::MonitorEvent;
+use crate::ports::node::{DirFacts, LinkProbe};
+use crate::preflight::COPY_RATE;
 use crate::preflight::{Finding, Purpose, Severity};
+use crate::text::some_of;
 
 impl Orchestrator {
     /// Prepares a backup.
@@ -30,13 +33,16 @@ impl Orchestrator {
             )
             .await;
         let now = self.clock.now();
-        let plan = Plan::backup(
+        let mut plan = Plan::backup(
             RunId::at(now),
             BackupId::at(now),
             request.kind,
             &self.cluster,
             &facts.prior,
         );
+        if cold {
+            plan.notes.extend(copied_window(&facts));
+        }
         prepared(plan, facts, None)
     }
 
@@ -196,8 +202,39 @@ impl Orchestrator {
     }
 }
 
+/// How much longer the cluster is down where files cannot be hardlinked. Nodes copy side by side, so the slowest counts.
+fn copied_window(facts: &Facts) -> Option<String> {
+    let copied = |dirs: &[DirFacts]| -> u64 {
+        let copied = dirs.iter().filter(|dir| matches!(dir.link, LinkProbe::Fails(_)));
+        copied.map(|dir| dir.bytes).sum()
+    };
+    let by_node = facts
+        .nodes
+        .iter()
+        .filter_map(|(name, facts)| Some((name, copied(&facts.as_ref().ok()?.dirs))));
+    let (names, bytes): (Vec<String>, Vec<u64>) = by_node
+        .filter(|(_, bytes)| *bytes > 0)
+        .map(|(name, bytes)| (name.to_string(), bytes))
+        .unzip();
+    let most = bytes.into_iter().max()?;
+    Some(format!(
+        "the snapshots of {} are copied, not linked: the cluster is down about {} s longer",
+        some_of(&names),
+        most.div_ceil(COPY_RATE)
+    ))
+}
+
 fn prepared(plan: Plan, facts: Facts, source: Option<Manifest>) -> Prepared {
     let mut findings = facts.findings;
+    let moves_data = |step: &Step| matches!(step, Step::Archive { .. } | Step::Stage { .. });
+    if (plan.operation.makes_backup() || plan.operation == Operation::Restore) && !plan.steps().any(moves_data) {
+        findings.push(Finding {
+            severity: Severity::Refusal,
+            node: None,
+            message: "no node has a directory for it in kbo.toml: there is nothing to do".to_owned(),
+            hint: Some("set `config` and `data` under [defaults] or at the nodes".to_owned()),
+        });
+    }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Prepared {
         plan,

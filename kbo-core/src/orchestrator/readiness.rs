@@ -22,6 +22,9 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 /// A container that stays down this long after its start will not come up by itself.
 const DOWN_FOR_GOOD: Duration = Duration::from_secs(15);
 
+/// Brokers that know no partition this long after all are ready have none.
+const EMPTY_FOR_GOOD: Duration = Duration::from_secs(10);
+
 impl Orchestrator {
     /// One look at the quorum through all `controllers`.
     pub(super) async fn quorum_now(&self, controllers: &[&Node]) -> Result<(), String> {
@@ -92,7 +95,7 @@ impl Orchestrator {
                 // A question that cannot be asked (a listener that needs a login, say) is not answered by waiting.
                 Err(error) => return Err(error.into()),
             };
-            if let Ok(ContainerState::Stopped) = transport.state().await {
+            if let Ok(ContainerState::Stopped | ContainerState::Restarting) = transport.state().await {
                 let since = *down_since.get_or_insert_with(|| self.clock.monotonic());
                 if self.clock.monotonic().saturating_sub(since) > DOWN_FOR_GOOD {
                     return Err(StepError::Said("its container has exited; see: docker logs".to_owned()));
@@ -112,11 +115,15 @@ impl Orchestrator {
         let from = self.clock.monotonic();
         let mut said = from;
         loop {
+            let now = self.clock.monotonic();
             let short = match self.partitions_now(&brokers).await {
+                // A broker may answer before it has caught up with the metadata log: then it knows no topic at all.
+                Some(partitions) if partitions.is_empty() && now.saturating_sub(from) < EMPTY_FOR_GOOD => {
+                    vec!["no broker knows a partition yet".to_owned()]
+                }
                 Some(partitions) => before.short(&partitions),
                 None => vec!["no broker told the partitions".to_owned()],
             };
-            let now = self.clock.monotonic();
             let hurry = self.cancel.urgency() >= Urgency::Hurry;
             if short.is_empty() || hurry || now.saturating_sub(from) >= self.settings.isr_timeout {
                 return short;
@@ -147,7 +154,6 @@ impl Expected<'_> {
             |state: &PartitionState, isr: &[i32]| state.leader < 0 || isr.iter().any(|id| !state.isr.contains(id));
         let name = |state: &PartitionState| format!("{}-{}", state.topic, state.partition);
         match self {
-            // A broker may answer before it has caught up with the metadata log: then it knows no topic at all.
             Expected::AsBefore(before) if now.is_empty() => before.iter().map(name).collect(),
             Expected::AsBefore(before) => before
                 .iter()

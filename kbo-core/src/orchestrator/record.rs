@@ -12,7 +12,7 @@ use crate::ports::node::CleanStopProof;
 
 impl Run<'_> {
     pub(super) async fn commit(&self) -> Result<StepOutcome, StepError> {
-        let writer = self.writer().await?;
+        let writer = self.writer()?;
         let manifest = self.manifest()?;
         writer.commit(&manifest).await?;
         self.harvest().committed = true;

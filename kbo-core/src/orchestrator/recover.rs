@@ -65,7 +65,7 @@ impl Orchestrator {
                 )
             });
             let nothing_left = swapped && self.holds_nothing_of(&prepared.plan.run).await;
-            let run = Run::new(self, prepared, journal, entries);
+            let run = Run::new(self, prepared, journal, entries, None);
             run.take_over(nothing_left).await;
             let end = match run.undo().await {
                 Event::UndoDone => Phase::RolledBack,

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::OnceCell;
 
 use super::gated::Gate;
 use super::{Orchestrator, Prepared};
@@ -94,8 +93,8 @@ pub(super) struct Run<'a> {
     pub(super) undoing: AtomicBool,
     /// Whether the journal has failed during the undo, and has been told of.
     unwritten: AtomicBool,
-    /// The backup being written, from its first archive on.
-    writer: OnceCell<Arc<dyn BackupWriter>>,
+    /// The backup being written.
+    pub(super) writer: Option<Arc<dyn BackupWriter>>,
 }
 
 /// Why a run goes no further.
@@ -108,7 +107,13 @@ pub(super) enum Halt {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(o: &'a Orchestrator, prepared: Prepared, journal: Box<dyn Journal>, entries: Vec<Entry>) -> Self {
+    pub(super) fn new(
+        o: &'a Orchestrator,
+        prepared: Prepared,
+        journal: Box<dyn Journal>,
+        entries: Vec<Entry>,
+        writer: Option<Arc<dyn BackupWriter>>,
+    ) -> Self {
         let harvest = Mutex::new(Harvest {
             entries,
             ..Harvest::default()
@@ -121,7 +126,7 @@ impl<'a> Run<'a> {
             failed: Arc::new(AtomicBool::new(false)),
             undoing: AtomicBool::new(false),
             unwritten: AtomicBool::new(false),
-            writer: OnceCell::new(),
+            writer,
         }
     }
 
@@ -163,21 +168,10 @@ impl<'a> Run<'a> {
         Gate::new(self.o.cancel.clone(), Arc::clone(&self.failed))
     }
 
-    pub(super) async fn writer(&self) -> Result<Arc<dyn BackupWriter>, StoreError> {
-        let begin = || async {
-            let Some((id, kind)) = &self.prepared.plan.backup else {
-                return Err(StoreError::Format {
-                    path: "the plan".to_owned(),
-                    why: "it makes no backup".to_owned(),
-                });
-            };
-            Ok(Arc::from(self.o.store.begin(id, *kind).await?))
-        };
-        self.writer.get_or_try_init(begin).await.cloned()
-    }
-
-    pub(super) fn begun_writer(&self) -> Option<Arc<dyn BackupWriter>> {
-        self.writer.get().cloned()
+    pub(super) fn writer(&self) -> Result<&dyn BackupWriter, StepError> {
+        self.writer
+            .as_deref()
+            .ok_or_else(|| StepError::Said("the plan makes no backup".to_owned()))
     }
 
     pub(super) async fn journal(&self, entry: Entry) -> Result<(), StoreError> {

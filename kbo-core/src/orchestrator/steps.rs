@@ -74,7 +74,7 @@ impl Run<'_> {
                 Ok(StepOutcome::Done)
             }
             Step::Abandon => {
-                match self.begun_writer() {
+                match &self.writer {
                     Some(writer) => writer.abandon().await?,
                     None => drop(self.o.store.sweep().await?),
                 }
@@ -162,7 +162,7 @@ impl Run<'_> {
 
     async fn archive(&self, node: &NodeName, dataset: Dataset) -> Result<StepOutcome, StepError> {
         let name = ArchiveRecord::file_name(node, dataset);
-        let file = self.writer().await?.create(&name).await?;
+        let file = self.writer()?.create(&name).await?;
         let mut sink = GatedSink {
             file,
             gate: self.gate(),

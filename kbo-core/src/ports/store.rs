@@ -30,6 +30,9 @@ pub trait BackupStore: Send + Sync {
     async fn space(&self) -> Result<Space, StoreError>;
 
     /// Begins a backup. The caller holds the lock.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] where there is one of this id, of whatever cluster or kind.
     async fn begin(&self, id: &BackupId, kind: BackupKind) -> Result<Box<dyn BackupWriter>, StoreError>;
 
     /// Every committed backup, oldest first; one whose manifest cannot be read is listed with the reason.
@@ -48,6 +51,9 @@ pub trait BackupStore: Send + Sync {
     async fn open_journals(&self, cluster: &ClusterName) -> Result<Vec<Box<dyn Journal>>, StoreError>;
 
     /// Begins the journal of a run. The caller holds the lock.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] where a run of this id has one, ended or not.
     async fn begin_journal(
         &self,
         cluster: &ClusterName,
@@ -145,7 +151,18 @@ pub enum StoreError {
     /// There is no such backup.
     #[error("there is no backup {0} in the store")]
     NoSuchBackup(BackupId),
-    /// The store is of a format that this version does not know, or is no store.
+    /// A run or backup of this name (a second) exists already; the next second is free, perhaps.
+    #[error("{0} exists already")]
+    Taken(String),
+    /// The store is of a later format.
+    #[error("{path}: {why}")]
+    Unsupported {
+        /// The file.
+        path: String,
+        /// Which format, and what to do.
+        why: String,
+    },
+    /// A file of the store is not what it should be, or it is no store.
     #[error("{path}: {why}")]
     Format {
         /// The file.

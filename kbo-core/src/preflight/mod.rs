@@ -5,6 +5,8 @@ mod kafka;
 mod nodes;
 mod space;
 
+pub(crate) use nodes::COPY_RATE;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;

@@ -11,7 +11,7 @@ use crate::text::human;
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(30);
 
 /// Copying rate assumed for the estimate of a longer window, bytes per second.
-const COPY_RATE: u64 = 300_000_000;
+pub(crate) const COPY_RATE: u64 = 300_000_000;
 
 impl Judge<'_> {
     pub(super) fn node(&mut self, node: &Node, facts: &NodeFacts) {
@@ -71,6 +71,18 @@ impl Judge<'_> {
                     None,
                 );
             }
+            ContainerState::Restarting if matches!(self.input.purpose, Purpose::Backup { cold: true, .. }) => self
+                .refuse(
+                    Some(node),
+                    format!(
+                        "the container {} keeps restarting: once stopped, it would not come back",
+                        node.container
+                    ),
+                    Some(format!(
+                        "mend it first (docker logs {0}), or stop it: docker stop {0}",
+                        node.container
+                    )),
+                ),
             ContainerState::Restarting => {
                 self.warn(
                     Some(node),

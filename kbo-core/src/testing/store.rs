@@ -234,10 +234,7 @@ impl BackupStore for MemoryStore {
                 id: id.clone(),
             }));
         }
-        Err(StoreError::Format {
-            path: id.to_string(),
-            why: "it exists already".to_owned(),
-        })
+        Err(StoreError::Taken(id.to_string()))
     }
 
     async fn list(&self) -> Result<Vec<Listed>, StoreError> {
@@ -315,10 +312,7 @@ impl BackupStore for MemoryStore {
                 run: run.clone(),
             }));
         }
-        Err(StoreError::Format {
-            path: run.to_string(),
-            why: "a run of this second has a journal already".to_owned(),
-        })
+        Err(StoreError::Taken(run.to_string()))
     }
 }
 

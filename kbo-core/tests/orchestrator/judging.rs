@@ -273,7 +273,7 @@ async fn each_fact_weighs_what_it_should() {
                     container.state = ContainerState::Restarting;
                 }
             },
-            Some(Warning),
+            Some(Refusal),
         ),
         (
             "store full without history",

@@ -243,3 +243,29 @@ async fn one_run_at_a_time_holds_the_lock() {
     lock.release().await.expect("a release");
     assert!(orchestrator.store.lock(&orchestrator.name, "restore").await.is_ok());
 }
+
+#[tokio::test]
+async fn two_backups_of_one_second_get_two_names_and_a_failed_one_reports_none() {
+    let scene = Scene::new(Shape::new(1, 0, 1), BACKUP).await;
+    let orchestrator = scene.orchestrator(None);
+    let request = || BackupRequest {
+        kind: BackupKind::Config,
+    };
+    let (first, second) = (
+        orchestrator.prepare_backup(request()).await,
+        orchestrator.prepare_backup(request()).await,
+    );
+    assert_eq!(first.plan.run, second.plan.run);
+    let first = orchestrator.execute(first).await;
+    let second = orchestrator.execute(second).await;
+    assert_eq!((first.outcome, second.outcome), (Outcome::Done, Outcome::Done));
+    let (first, second) = (first.id.expect("an id"), second.id.expect("an id"));
+    assert_eq!(second.time().duration_since(first.time()).as_secs(), 1);
+
+    let scene = Scene::with(Shape::new(1, 0, 1), BACKUP, |cluster| {
+        cluster.with("b1", |node| node.locked = true)
+    })
+    .await;
+    let report = scene.run(&scene.orchestrator(None)).await;
+    assert_eq!((report.outcome, report.id), (Outcome::Failed, None));
+}
