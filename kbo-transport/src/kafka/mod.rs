@@ -32,6 +32,15 @@ pub use properties::{Properties, parse as parse_properties};
 pub use tls::KafkaAccess;
 pub(crate) use version::version_in;
 
+/// Reads `body` as the answer to every question that may have been asked in `version`; for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn decode_answers(body: &[u8], version: i16) {
+    drop(messages::ApiVersions::decode(body, version.min(3)));
+    drop(messages::Quorum::decode(body, version.min(2)));
+    drop(messages::Metadata::decode(body, version.max(1)));
+}
+
 /// How long one [`Prober::ask`] may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {

@@ -346,6 +346,27 @@ impl Lab {
         Ok(names)
     }
 
+    /// The number of files in a node's data directory, at any depth.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a directory cannot be read.
+    pub fn count_files(&self, node: &str) -> Result<usize> {
+        let mut dirs = vec![self.data_path(node)?];
+        let mut count = 0;
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    dirs.push(entry.path());
+                } else {
+                    count += 1;
+                }
+            }
+        }
+        Ok(count)
+    }
+
     /// Delete everything in a node's data directory, which itself stays: a new, empty disk.
     ///
     /// # Errors

@@ -46,6 +46,11 @@ const RULES: &[Rule] = &[
         never: &["ssh2", "bollard", "zstd", "tar"],
     },
     Rule {
+        name: "kbo-fuzz",
+        may: &["kbo-core", "kbo-archive", "kbo-transport"],
+        never: &["clap"],
+    },
+    Rule {
         name: "xtask",
         may: &[],
         never: &["tokio"],

@@ -1,0 +1,3 @@
+#![cfg_attr(fuzzing, no_main)]
+//! See [`kbo_fuzz::names`].
+kbo_fuzz::target!(names);

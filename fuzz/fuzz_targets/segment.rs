@@ -1,0 +1,3 @@
+#![cfg_attr(fuzzing, no_main)]
+//! See [`kbo_fuzz::segment`].
+kbo_fuzz::target!(segment);
