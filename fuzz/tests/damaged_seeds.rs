@@ -1,7 +1,5 @@
 //! Every fuzz target over damaged seeds: what nightly and a fuzzer do for hours, for seconds on stable.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use kbo_fuzz::TARGETS;
 use proptest::collection::vec;
 use proptest::prelude::*;
