@@ -35,8 +35,8 @@ const THREADS_MEMORY: usize = 64;
 fn threads_for(level: i32, wanted: usize) -> usize {
     let each = match level {
         ..=6 => 8,
-        ..=9 => 17,
-        ..=11 => 28,
+        7..=9 => 17,
+        10..=11 => 28,
         _ => 85,
     };
     wanted.min(MAX_THREADS).min(THREADS_MEMORY / each).max(1)

@@ -34,37 +34,15 @@ pub(crate) struct Composed {
 }
 
 /// Builds everything; nothing is contacted yet.
-pub(crate) fn compose(config: &Config, progress: Progress, cancel: Cancel) -> anyhow::Result<Composed> {
+///
+/// Without `nodes` only the store can be worked on: what reads backups needs no key, passphrase or certificate.
+pub(crate) fn compose(config: &Config, nodes: bool, progress: Progress, cancel: Cancel) -> anyhow::Result<Composed> {
     let monitor: Arc<dyn Monitor> = Arc::new(progress);
-    let kafka = kafka_access(config)?;
-    let mut passphrases = Passphrases::default();
-    let mut nodes: BTreeMap<NodeName, Arc<dyn NodeTransport>> = BTreeMap::new();
-    for node in config.cluster.start_order() {
-        let access = config
-            .access
-            .get(&node.name)
-            .ok_or_else(|| anyhow!("{} has no access", node.name))?;
-        let mut spec = NodeSpec::of(node);
-        spec.engine_socket.clone_from(&config.engine_socket);
-        spec.kafka = kafka.clone();
-        let sink = progress_sink(&monitor);
-        let transport: Arc<dyn NodeTransport> = match access {
-            Access::Ssh(ssh) => {
-                spec.hosts.push(ssh.host.clone());
-                let carrier = SshCarrier::new(ssh_settings(ssh, &mut passphrases)?);
-                Arc::new(RemoteNode::new(spec, carrier).with_progress(sink))
-            }
-            Access::Docker { host, helper_image } => {
-                let carrier = DockerCarrier::new(docker_settings(node, host, helper_image.as_deref()));
-                Arc::new(RemoteNode::new(spec, carrier).with_progress(sink))
-            }
-            Access::Local => {
-                let carrier = ChildCarrier::own().map_err(|error| anyhow!("{error}"))?;
-                Arc::new(RemoteNode::new(spec, carrier).with_progress(sink))
-            }
-        };
-        nodes.insert(node.name.clone(), transport);
-    }
+    let nodes = if nodes {
+        transports(config, &monitor)?
+    } else {
+        BTreeMap::new()
+    };
     let store = DirStore::new(config.storage.cold.clone());
     let orchestrator = Orchestrator {
         name: config.cluster_name.clone(),
@@ -79,6 +57,47 @@ pub(crate) fn compose(config: &Config, progress: Progress, cancel: Cancel) -> an
         kbo_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     Ok(Composed { orchestrator, store })
+}
+
+fn transports(
+    config: &Config,
+    monitor: &Arc<dyn Monitor>,
+) -> anyhow::Result<BTreeMap<NodeName, Arc<dyn NodeTransport>>> {
+    let kafka = kafka_access(config)?;
+    let mut passphrases = Passphrases::default();
+    let mut nodes: BTreeMap<NodeName, Arc<dyn NodeTransport>> = BTreeMap::new();
+    for node in config.cluster.start_order() {
+        let access = config
+            .access
+            .get(&node.name)
+            .ok_or_else(|| anyhow!("{} has no access", node.name))?;
+        let mut spec = NodeSpec::of(node);
+        spec.engine_socket.clone_from(&config.engine_socket);
+        spec.kafka = kafka.clone();
+        let sink = progress_sink(monitor);
+        let transport: Arc<dyn NodeTransport> = match access {
+            Access::Ssh(ssh) => {
+                spec.hosts.push(ssh.host.clone());
+                let carrier = SshCarrier::new(ssh_settings(ssh, &mut passphrases)?);
+                Arc::new(RemoteNode::new(spec, carrier).with_progress(sink))
+            }
+            Access::Docker { host, helper_image } => {
+                let carrier = DockerCarrier::new(docker_settings(
+                    node,
+                    host,
+                    helper_image.as_deref(),
+                    &config.engine_socket,
+                ));
+                Arc::new(RemoteNode::new(spec, carrier).with_progress(sink))
+            }
+            Access::Local => {
+                let carrier = ChildCarrier::own().map_err(|error| anyhow!("{error}"))?;
+                Arc::new(RemoteNode::new(spec, carrier).with_progress(sink))
+            }
+        };
+        nodes.insert(node.name.clone(), transport);
+    }
+    Ok(nodes)
 }
 
 fn progress_sink(monitor: &Arc<dyn Monitor>) -> ProgressSink {
@@ -109,10 +128,11 @@ fn ssh_settings(ssh: &Ssh, passphrases: &mut Passphrases) -> anyhow::Result<SshS
     Ok(settings)
 }
 
-fn docker_settings(node: &Node, host: &str, helper_image: Option<&str>) -> DockerSettings {
+fn docker_settings(node: &Node, host: &str, helper_image: Option<&str>, engine_socket: &str) -> DockerSettings {
     let dirs = node.config.iter().chain(&node.data).cloned().collect();
     let mut settings = DockerSettings::new(host, &node.container, dirs);
     settings.helper_image = helper_image.map(str::to_owned);
+    engine_socket.clone_into(&mut settings.socket_on_engine);
     settings
 }
 

@@ -16,9 +16,23 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Cli, Command};
+use kbo_core::report::Outcome;
+
+/// Help and version are no misuse. Whoever asked for JSON gets a document for the rest as well.
+fn misused(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    let code = error.exit_code();
+    if code != 0 && std::env::args_os().any(|argument| argument == "--json") {
+        output::json(&commands::Trouble::new(Outcome::Usage, error.kind().to_string()));
+    }
+    ExitCode::from(u8::try_from(code).unwrap_or(2))
+}
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     if let Command::Agent = cli.command {
         return commands::agent::run();
     }

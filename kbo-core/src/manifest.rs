@@ -235,6 +235,22 @@ impl ArchiveRecord {
     pub fn file_name(node: &NodeName, dataset: Dataset) -> String {
         format!("{node}.{dataset}.tar.zst")
     }
+
+    /// What each of its directories takes on a disk, in bytes: every file fills its last block.
+    pub fn dir_sizes(&self) -> Vec<u64> {
+        const BLOCK: u64 = 4096;
+        let mut sizes = vec![0; self.dirs.len()];
+        for file in &self.files {
+            let FileKind::File { size, .. } = file.kind else {
+                continue;
+            };
+            let holder = self.dirs.iter().position(|dir| file.path.starts_with(&dir.prefix));
+            if let Some(sum) = holder.and_then(|at| sizes.get_mut(at)) {
+                *sum += size.next_multiple_of(BLOCK);
+            }
+        }
+        sizes
+    }
 }
 
 impl Manifest {

@@ -288,7 +288,9 @@ fn docker(arguments: &[&str]) -> Option<String> {
 
 async fn a_real_engine_obeys() {
     if !Path::new(DOCKER_SOCKET).exists() || docker(&["version"]).is_none() {
-        println!("a real engine obeys: SKIPPED, no Docker engine answers at {DOCKER_SOCKET}");
+        let why = format!("no Docker engine answers at {DOCKER_SOCKET}");
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{why}");
+        println!("a real engine obeys: SKIPPED, {why}");
         return;
     }
     let dir = tempfile::tempdir().unwrap();

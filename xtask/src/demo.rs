@@ -71,6 +71,7 @@ fn step(text: &str) {
 
 fn show() -> Result<()> {
     step("Building kbo");
+    lab::install(test::BUILD)?;
     let program = test::kbo_program()?;
     step("Starting a Kafka cluster in Docker: three controllers, three brokers (what is missing is installed first)");
     let lab = Lab::up(Kind::Docker)?;

@@ -3,7 +3,7 @@
 //! ```text
 //! STORE/kbo-store.json                                                    format number, the store's id
 //! STORE/{cluster,config,data}/{rotated,pinned}/YYYY/MM/DD/ID/             one backup
-//!     NODE.DATASET.tar.zst ...  SHA256SUMS  manifest.json                 in the order in which they become durable
+//!     NODE.DATASET.tar.zst ...  SHA256SUMS  manifest.json                 in the order in which they come to stand there
 //! STORE/.kbo/lock-CLUSTER                                                 a kernel lock, and who holds it
 //! STORE/.kbo/journal/CLUSTER/RUN.jsonl                                    runs that have not ended; ended ones in `done/`
 //! STORE/.kbo/writing/ID                                                   a kernel lock for each backup being written

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use kbo_core::ids::BackupId;
-use kbo_core::manifest::{ArchiveRecord, Manifest};
+use kbo_core::manifest::{ArchiveRecord, Manifest, Sha256};
 use kbo_core::ports::store::StoreError;
 use serde::Serialize;
+use sha2::Digest;
 
 use super::DirStore;
 use super::document::{self, MANIFEST, SUMS};
@@ -111,6 +112,14 @@ fn folder_findings(dir: &Path, manifest: &Manifest) -> Result<Vec<String>, Store
             None => findings.push(format!("{SUMS} has a line that is no checksum: `{line}`")),
         }
     }
+    // Backups of before the manifest was listed there have nothing to say of it.
+    if let Some(sum) = sums.remove(MANIFEST)
+        && sum != hash_of(&dir.join(MANIFEST))?.to_string()
+    {
+        findings.push(format!(
+            "{MANIFEST} is not what {SUMS} says: it was changed, or is damaged"
+        ));
+    }
     for archive in &manifest.archives {
         match sums.remove(archive.name.as_str()) {
             Some(sum) if sum == archive.sha256.to_string() => {}
@@ -123,6 +132,17 @@ fn folder_findings(dir: &Path, manifest: &Manifest) -> Result<Vec<String>, Store
             .map(|name| format!("{SUMS} names `{name}`, which the manifest does not")),
     );
     Ok(findings)
+}
+
+fn hash_of(path: &Path) -> Result<Sha256, StoreError> {
+    let mut file = File::open(path).map_err(failed("open", path))?;
+    let (mut hasher, mut buffer) = (sha2::Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut buffer).map_err(failed("read", path))? {
+            0 => return Ok(Sha256(hasher.finalize().into())),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
 }
 
 /// Verifies as many archives at once as there are processors: decompressing and hashing is all there is to do.

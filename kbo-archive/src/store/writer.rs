@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use kbo_core::ids::BackupId;
-use kbo_core::manifest::{BackupKind, Manifest};
+use kbo_core::manifest::{BackupKind, Manifest, Sha256};
 use kbo_core::ports::store::{ArchiveWriter, BackupWriter, StoreError, Stored};
+use sha2::Digest;
 
 use super::archive::{self, FileWriter};
 use super::document::{self, MANIFEST, MANIFEST_TEMP, SUMS, archive_name_problem};
@@ -145,17 +146,18 @@ impl BackupWriter for DirWriter {
         let path = self.shared.dir.join(MANIFEST);
         self.agrees(manifest).map_err(|why| format(&path, why))?;
 
-        let shared = Arc::clone(&self.shared);
-        let sums = sums(manifest);
-        blocking(move || write_sums(&shared, &sums)).await?;
-
         // Written here and not where it may block, because that would need a second copy of a document of many megabytes.
         // It goes to the page cache only, and by now nothing else is under way.
         let temp = self.shared.dir.join(MANIFEST_TEMP);
-        let file = write_temp(manifest, &temp)?;
+        let (file, sha256) = write_temp(manifest, &temp)?;
 
         let shared = Arc::clone(&self.shared);
-        blocking(move || publish(&shared, &file)).await
+        let sums = sums(manifest, sha256);
+        blocking(move || {
+            write_sums(&shared, &sums)?;
+            publish(&shared, &file)
+        })
+        .await
     }
 
     async fn abandon(&self) -> Result<(), StoreError> {
@@ -210,13 +212,19 @@ impl DirWriter {
     }
 }
 
-/// The archives' checksums, for `sha256sum -c`.
-fn sums(manifest: &Manifest) -> String {
-    manifest.archives.iter().fold(String::new(), |mut text, archive| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}  {}", archive.sha256, archive.name);
-        text
-    })
+/// The checksums of the archives and of the manifest itself, for `sha256sum -c`.
+fn sums(manifest: &Manifest, of_manifest: Sha256) -> String {
+    let archives = manifest
+        .archives
+        .iter()
+        .map(|archive| (archive.sha256, archive.name.as_str()));
+    archives
+        .chain([(of_manifest, MANIFEST)])
+        .fold(String::new(), |mut text, (sha256, name)| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{sha256}  {name}");
+            text
+        })
 }
 
 fn write_sums(shared: &Shared, sums: &str) -> Result<(), StoreError> {
@@ -250,15 +258,38 @@ fn nothing_else(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn write_temp(manifest: &Manifest, temp: &Path) -> Result<File, StoreError> {
+fn write_temp(manifest: &Manifest, temp: &Path) -> Result<(File, Sha256), StoreError> {
     remove_file(temp)?;
-    let mut buffer = BufWriter::with_capacity(256 * 1024, create_new(temp)?);
+    let hashed = Hashed {
+        file: create_new(temp)?,
+        hasher: sha2::Sha256::new(),
+    };
+    let mut buffer = BufWriter::with_capacity(256 * 1024, hashed);
     document::write(manifest, &mut buffer)
         .and_then(|()| buffer.flush())
         .map_err(failed("write", temp))?;
-    buffer
+    let Hashed { file, hasher } = buffer
         .into_inner()
-        .map_err(|error| failed("write", temp)(error.into_error()))
+        .map_err(|error| failed("write", temp)(error.into_error()))?;
+    Ok((file, Sha256(hasher.finalize().into())))
+}
+
+/// A file, and the hash of what went into it.
+struct Hashed {
+    file: File,
+    hasher: sha2::Sha256,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// The commit: from the rename on the backup exists.

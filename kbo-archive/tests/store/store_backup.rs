@@ -68,7 +68,7 @@ async fn a_backup_is_for_its_owner_only_and_sha256sum_agrees_with_it() {
     assert!(check.status.success(), "{check:?}");
     assert_eq!(
         String::from_utf8(check.stdout).unwrap(),
-        "c1.data.tar.zst: OK\nb1.data.tar.zst: OK\n"
+        "c1.data.tar.zst: OK\nb1.data.tar.zst: OK\nmanifest.json: OK\n"
     );
 }
 

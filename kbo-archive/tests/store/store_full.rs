@@ -96,7 +96,7 @@ async fn a_manifest_that_finds_no_room_commits_nothing_and_may_be_tried_again() 
     put(writer.as_ref(), "c1.data.tar.zst", b"abc").await;
     let whole = manifest(&id(ID), BackupKind::Data, &[("c1", b"abc")]);
     let filler = small.fill();
-    assert_no_space(writer.commit(&whole).await, "SHA256SUMS");
+    assert_no_space(writer.commit(&whole).await, ".manifest.json.tmp");
     assert_eq!(store.list().await.unwrap(), []);
     std::fs::remove_file(filler).unwrap();
     writer.commit(&whole).await.unwrap();

@@ -36,6 +36,13 @@ fn forge(folder: &Path, forge: impl FnOnce(&mut Manifest)) {
         forge(&mut manifest);
         *content = serde_json::to_vec(&manifest).unwrap();
     });
+    let sum = sha256(&fs::read(folder.join("manifest.json")).unwrap());
+    change(folder, "SHA256SUMS", |text| {
+        let lines = String::from_utf8(text.clone()).unwrap();
+        let archives = lines.lines().filter(|line| !line.ends_with("manifest.json"));
+        *text = archives.fold(String::new(), |text, line| text + line + "\n").into();
+        text.extend(format!("{sum}  manifest.json\n").bytes());
+    });
 }
 
 #[tokio::test]
@@ -140,6 +147,16 @@ async fn the_folder_and_its_checksums_are_checked_against_the_manifest() {
     assert_eq!(
         wrong,
         ["SHA256SUMS and the manifest disagree about `kafka-controller-1.config.tar.zst`"]
+    );
+    let turned = |content: &mut Vec<u8>| {
+        let text = String::from_utf8(content.clone()).unwrap();
+        *content = text.replacen("\"cluster\": \"dev\"", "\"cluster\": \"prd\"", 1).into();
+        assert_ne!(*content, text.as_bytes());
+    };
+    let turned = findings(damaged(|dir| change(dir, "manifest.json", turned)).await);
+    assert_eq!(
+        turned,
+        ["manifest.json is not what SHA256SUMS says: it was changed, or is damaged"]
     );
     let gone = findings(damaged(|dir| fs::remove_file(dir.join("SHA256SUMS")).unwrap()).await);
     assert!(gone[0].starts_with("SHA256SUMS cannot be read"), "{gone:?}");

@@ -15,7 +15,7 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Ended {
         let prepared = orchestrator.prepare_backup(request).await;
         return Ok(conduct::dry_run(context, &prepared));
     }
-    conduct::locked(context, "backup", async {
+    conduct::locked(context, "backup", conduct::Undone::Required, async {
         let prepared = orchestrator.prepare_backup(request).await;
         Ok(conduct::execute(context, prepared).await)
     })

@@ -18,8 +18,18 @@ struct DryRun<'a> {
     findings: &'a [Finding],
 }
 
+/// What happens where a dead run cannot be undone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Undone {
+    /// Nothing else is done.
+    Required,
+    /// A restore replaces what the dead run left half done, unless that was itself a restore: with a disk lost in the window of a
+    /// backup it is the only way on.
+    UnlessRestoring,
+}
+
 /// Holds the lock around `work`, after undoing what a dead run left.
-pub(super) async fn locked<F>(context: &Context, purpose: &str, work: F) -> Ended
+pub(super) async fn locked<F>(context: &Context, purpose: &str, undone: Undone, work: F) -> Ended
 where
     F: Future<Output = Ended>,
 {
@@ -33,24 +43,34 @@ where
             dead.host
         );
     }
-    let ended =
-        match orchestrator.needs_recovery().await {
-            Ok(true) => {
-                output::error_line("a run died; undoing what it left undone first");
-                match super::recover::recover(context).await {
-                    Ok(Outcome::Done) => work.await,
-                    Ok(outcome) => Err(Trouble::new(outcome, "the run that died could not be undone")
-                        .hint("kbo status, then kbo recover")),
-                    Err(trouble) => Err(trouble),
-                }
-            }
-            Ok(false) => work.await,
-            Err(error) => Err(error.into()),
-        };
+    let ended = match undo_the_dead(context, undone).await {
+        Ok(()) => work.await,
+        Err(trouble) => Err(trouble),
+    };
     if let Err(error) = lock.release().await {
         tracing::warn!("the lock cannot be released: {}", chain(&error));
     }
     ended
+}
+
+async fn undo_the_dead(context: &Context, undone: Undone) -> Result<(), Trouble> {
+    let orchestrator = &context.composed.orchestrator;
+    if !orchestrator.needs_recovery().await? {
+        return Ok(());
+    }
+    output::error_line("a run died; undoing what it left undone first");
+    let recovery = super::recover::recover(context).await?;
+    output::error_line(&recovery.verdict);
+    if recovery.outcome == Outcome::Done {
+        return Ok(());
+    }
+    if undone == Undone::UnlessRestoring && !orchestrator.is_half_restored().await? {
+        output::error_line(
+            "the restore goes on all the same; nodes that are down stay down until `kbo recover` or `kbo start`",
+        );
+        return Ok(());
+    }
+    Err(Trouble::new(recovery.outcome, "the run that died could not be undone").hint("kbo status, then kbo recover"))
 }
 
 /// Shows the plan and what preflight found.

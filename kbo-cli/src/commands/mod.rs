@@ -85,10 +85,11 @@ pub(crate) async fn run(cli: Cli) -> u8 {
             if json {
                 output::json(&trouble);
             }
-            output::error_line(&format!("kbo: {}", trouble.verdict));
+            // The verdict is the last line.
             if let Some(hint) = &trouble.hint {
-                output::error_line(&format!("     {hint}"));
+                output::error_line(&format!("hint: {hint}"));
             }
+            output::error_line(&format!("kbo: {}", trouble.verdict));
             trouble.outcome.exit_code()
         }
     }
@@ -114,7 +115,11 @@ fn prepare(cli: &Cli) -> anyhow::Result<Context> {
     if touches {
         interrupt::listen(cancel.clone())?;
     }
-    let composed = compose(&config, Progress::new(cli.global.quiet), cancel)?;
+    let reads_store = matches!(
+        cli.command,
+        Command::List | Command::Show { .. } | Command::Verify { .. }
+    );
+    let composed = compose(&config, !reads_store, Progress::new(cli.global.quiet), cancel)?;
     Ok(Context {
         config,
         composed,

@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Context, operation: Operation, args: &PowerArg
         let prepared = orchestrator.prepare_power(operation, &chosen).await;
         return Ok(conduct::dry_run(context, &prepared));
     }
-    conduct::locked(context, purpose, async {
+    conduct::locked(context, purpose, conduct::Undone::Required, async {
         let prepared = orchestrator.prepare_power(operation, &chosen).await;
         Ok(conduct::execute(context, prepared).await)
     })

@@ -1,46 +1,49 @@
 //! `kbo recover`
 
 use kbo_core::ids::RunId;
+use kbo_core::orchestrator::Recovered;
 use kbo_core::report::{Outcome, Report, chain};
 use serde::Serialize;
 
-use super::{Context, Ended};
+use super::{Context, Ended, Trouble};
 use crate::output;
 
 #[derive(Serialize)]
-struct Recovery<'a> {
+struct Document<'a> {
     outcome: Outcome,
     runs: &'a [Report],
     swept: &'a [RunId],
-    verdict: String,
+    verdict: &'a str,
 }
 
 pub(super) async fn run(context: &Context) -> Ended {
     let orchestrator = &context.composed.orchestrator;
     let lock = orchestrator.store.lock(&orchestrator.name, "recover").await?;
-    let ended = recover(context).await;
+    let ended = recover(context).await.map(|done| show(context, &done));
     if let Err(error) = lock.release().await {
         tracing::warn!("the lock cannot be released: {}", chain(&error));
     }
     ended
 }
 
-/// Undoes and sweeps; the caller holds the lock.
-pub(super) async fn recover(context: &Context) -> Ended {
+/// What came of a recovery.
+pub(super) struct Recovery {
+    recovered: Recovered,
+    pub(super) outcome: Outcome,
+    pub(super) verdict: String,
+}
+
+/// Undoes and sweeps; the caller holds the lock. What failed is said; the verdict is the caller's to show.
+pub(super) async fn recover(context: &Context) -> Result<Recovery, Trouble> {
     let recovered = context.composed.orchestrator.recover().await?;
-    let stuck = recovered
-        .runs
-        .iter()
-        .any(|report| report.outcome == Outcome::NeedsPerson);
-    for report in &recovered.runs {
-        for failure in &report.failures {
-            output::error_line(&format!("failed: {failure}"));
-        }
+    for failure in recovered.runs.iter().flat_map(|report| &report.failures) {
+        output::error_line(&format!("failed: {failure}"));
     }
     for (node, error) in &recovered.unswept {
         output::error_line(&format!("{node}: its work folders could not be swept: {error}"));
     }
-    let outcome = match (stuck, recovered.unswept.is_empty()) {
+    let needs_person = |report: &Report| report.outcome == Outcome::NeedsPerson;
+    let outcome = match (recovered.runs.iter().any(needs_person), recovered.unswept.is_empty()) {
         (true, _) => Outcome::NeedsPerson,
         (false, true) => Outcome::Done,
         (false, false) => Outcome::Failed,
@@ -51,16 +54,24 @@ pub(super) async fn recover(context: &Context) -> Ended {
         (_, 0) => format!("nothing to recover; {} work folders swept", recovered.swept.len()),
         (_, runs) => format!("{runs} unfinished runs undone; the cluster is as they found it"),
     };
+    Ok(Recovery {
+        recovered,
+        outcome,
+        verdict,
+    })
+}
+
+fn show(context: &Context, recovery: &Recovery) -> Outcome {
     if context.global.json {
-        output::json(&Recovery {
-            outcome,
-            runs: &recovered.runs,
-            swept: &recovered.swept,
-            verdict: verdict.clone(),
+        output::json(&Document {
+            outcome: recovery.outcome,
+            runs: &recovery.recovered.runs,
+            swept: &recovery.recovered.swept,
+            verdict: &recovery.verdict,
         });
-        output::error_line(&verdict);
+        output::error_line(&recovery.verdict);
     } else {
-        output::line(&verdict);
+        output::line(&recovery.verdict);
     }
-    Ok(outcome)
+    recovery.outcome
 }

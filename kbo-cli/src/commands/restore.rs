@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Ended {
     if args.dry_run {
         work.await
     } else {
-        conduct::locked(context, &purpose, work).await
+        conduct::locked(context, &purpose, conduct::Undone::UnlessRestoring, work).await
     }
 }
 

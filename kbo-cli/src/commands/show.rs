@@ -1,6 +1,6 @@
 //! `kbo show`, and finding the backup that a person means.
 
-use kbo_archive::store::{Selector, select};
+use kbo_archive::store::{SelectError, Selector, select};
 use kbo_core::ids::BackupId;
 use kbo_core::inventory::Dataset;
 use kbo_core::manifest::{FileKind, Manifest};
@@ -13,19 +13,30 @@ use crate::output;
 
 /// The backup that `text` names, holding `datasets`.
 pub(super) async fn selected(context: &Context, text: &str, datasets: &[Dataset]) -> Result<BackupId, Trouble> {
-    let usage = |error: kbo_archive::store::SelectError| {
-        Trouble::new(Outcome::Usage, error.to_string()).hint("kbo list shows what there is")
-    };
-    let selector: Selector = text.parse().map_err(usage)?;
-    let listed = context.composed.store.list().await?;
-    let selected = select(&listed, &selector, &context.config.cluster_name, datasets).map_err(usage)?;
-    if selected.damaged_newer > 0 {
-        tracing::warn!(
-            "{} newer backups have damaged manifests and were passed over",
-            selected.damaged_newer
-        );
+    let (id, damaged_newer) = selected_past_damage(context, text, datasets).await?;
+    if damaged_newer > 0 {
+        tracing::warn!("{damaged_newer} newer backups have damaged manifests and were passed over");
     }
-    Ok(selected.backup.id.clone())
+    Ok(id)
+}
+
+/// The same, and how many newer ones with damaged manifests `latest` has passed over.
+pub(super) async fn selected_past_damage(
+    context: &Context,
+    text: &str,
+    datasets: &[Dataset],
+) -> Result<(BackupId, usize), Trouble> {
+    let trouble = |error: SelectError| {
+        let outcome = match error {
+            SelectError::Damaged { .. } => Outcome::Damaged,
+            _ => Outcome::Usage,
+        };
+        Trouble::new(outcome, error.to_string()).hint("kbo list shows what there is")
+    };
+    let selector: Selector = text.parse().map_err(trouble)?;
+    let listed = context.composed.store.list().await?;
+    let selected = select(&listed, &selector, &context.config.cluster_name, datasets).map_err(trouble)?;
+    Ok((selected.backup.id.clone(), selected.damaged_newer))
 }
 
 pub(super) async fn run(context: &Context, backup: &str, files: bool) -> Ended {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kbo_archive::store::{VerifyReport, verify_backup};
 use kbo_core::ids::BackupId;
-use kbo_core::ports::store::BackupStore;
+use kbo_core::ports::store::{BackupStore, StoreError};
 use kbo_core::report::{Outcome, chain};
 use serde::Serialize;
 
@@ -19,6 +19,7 @@ struct Verified {
 }
 
 pub(super) async fn run(context: &Context, backup: &str, all: bool) -> Ended {
+    let mut passed_over = 0;
     let ids: Vec<BackupId> = if all {
         let listed = context.composed.store.list().await?;
         let ours = |manifest: &kbo_core::manifest::Manifest| manifest.cluster == context.config.cluster_name;
@@ -28,14 +29,16 @@ pub(super) async fn run(context: &Context, backup: &str, all: bool) -> Ended {
             .map(|backup| backup.id)
             .collect()
     } else {
-        vec![show::selected(context, backup, &[]).await?]
+        let (id, damaged_newer) = show::selected_past_damage(context, backup, &[]).await?;
+        passed_over = damaged_newer;
+        vec![id]
     };
     let mut backups = vec![];
     for id in ids {
-        backups.push(verify(context, id).await);
+        backups.push(verify(context, id).await?);
     }
     let bad: Vec<&VerifyReport> = backups.iter().filter(|report| !report.is_ok()).collect();
-    let outcome = if bad.is_empty() {
+    let outcome = if bad.is_empty() && passed_over == 0 {
         Outcome::Done
     } else {
         Outcome::Damaged
@@ -53,6 +56,10 @@ pub(super) async fn run(context: &Context, backup: &str, all: bool) -> Ended {
     }
     let archives: usize = backups.iter().map(|report| report.archives.len()).sum();
     let verdict = match (bad.len(), backups.as_slice()) {
+        (0, [one]) if passed_over > 0 => format!(
+            "DAMAGED: the manifests of {passed_over} newer backups (kbo list names them); backup {} before them is whole",
+            one.id
+        ),
         (0, [one]) => format!("backup {} is whole: {archives} archives, every file verified", one.id),
         (0, several) => format!(
             "{} backups are whole: {archives} archives, every file verified",
@@ -77,13 +84,13 @@ pub(super) async fn run(context: &Context, backup: &str, all: bool) -> Ended {
 }
 
 /// A backup whose manifest cannot be used is a damaged one, and the others are verified all the same.
-async fn verify(context: &Context, id: BackupId) -> VerifyReport {
+async fn verify(context: &Context, id: BackupId) -> Result<VerifyReport, StoreError> {
     match verify_backup(&context.composed.store, &id, Arc::new(|_, _, _| {})).await {
-        Ok(report) => report,
-        Err(error) => VerifyReport {
+        Err(error @ StoreError::Format { .. }) => Ok(VerifyReport {
             id,
             findings: vec![chain(&error)],
             archives: vec![],
-        },
+        }),
+        verified => verified,
     }
 }

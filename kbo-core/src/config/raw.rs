@@ -70,7 +70,7 @@ pub struct RawStorage {
     pub warn_free_percent: Option<u8>,
 }
 
-/// `[ssh]`, and the same keys of a node
+/// `[ssh]`; a node has some of these keys too
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawSsh {

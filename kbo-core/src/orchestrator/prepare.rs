@@ -1,12 +1,10 @@
 //! Preparing a run: look, judge, plan. Nothing is touched.
 
-use std::collections::BTreeMap;
-
 use super::{BackupRequest, Facts, Orchestrator, Prepared, RestoreRequest};
 use crate::ids::{BackupId, NodeName, RunId};
 use crate::inventory::{Dataset, Node};
 use crate::machine::{Operation, Phase};
-use crate::manifest::{BackupKind, Manifest};
+use crate::manifest::{ArchiveRecord, BackupKind, Manifest};
 use crate::plan::{Plan, Step};
 use crate::ports::monitor::MonitorEvent;
 use crate::ports::node::{DirFacts, LinkProbe};
@@ -55,14 +53,13 @@ impl Orchestrator {
             other_cluster,
             keep_previous,
         } = request;
-        let mut need: BTreeMap<NodeName, u64> = BTreeMap::new();
-        for archive in manifest
+        let restored = |archive: &&ArchiveRecord| datasets.contains(&archive.dataset);
+        let need = manifest
             .archives
             .iter()
-            .filter(|archive| datasets.contains(&archive.dataset))
-        {
-            *need.entry(archive.node.clone()).or_default() += archive.raw_size;
-        }
+            .filter(restored)
+            .map(|archive| ((archive.node.clone(), archive.dataset), archive.dir_sizes()))
+            .collect();
         let purpose = Purpose::Restore {
             datasets: datasets.clone(),
             need,

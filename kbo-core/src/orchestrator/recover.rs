@@ -7,7 +7,7 @@ use super::{Orchestrator, Prepared};
 use crate::ids::RunId;
 use crate::inventory::Dataset;
 use crate::journal::Entry;
-use crate::machine::{Event, Phase};
+use crate::machine::{Event, Operation, Phase};
 use crate::plan::{Prior, Step};
 use crate::ports::monitor::MonitorEvent;
 use crate::ports::node::{CleanRequest, FactsRequest, NodeError};
@@ -107,6 +107,22 @@ impl Orchestrator {
     /// The journals cannot be read.
     pub async fn needs_recovery(&self) -> Result<bool, StoreError> {
         Ok(!self.store.open_journals(&self.name).await?.is_empty())
+    }
+
+    /// Whether a restore is among the runs that have not ended.
+    ///
+    /// # Errors
+    /// The journals cannot be read.
+    pub async fn is_half_restored(&self) -> Result<bool, StoreError> {
+        for journal in self.store.open_journals(&self.name).await? {
+            let entries = journal.entries().await?;
+            let restores =
+                |entry: &Entry| matches!(entry, Entry::Begin { plan, .. } if plan.operation == Operation::Restore);
+            if entries.iter().any(restores) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Removes every run's work folder from every node, but those of `keep`.

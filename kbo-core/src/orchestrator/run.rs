@@ -38,9 +38,7 @@ impl StepError {
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             StepError::Node(error) => error.hint.clone(),
-            StepError::Store(error) if is_full(error) => {
-                Some("make room in the store (storage.cold), or lower the retention".to_owned())
-            }
+            StepError::Store(error) if is_full(error) => Some("make room in the store (storage.cold)".to_owned()),
             _ => None,
         }
     }

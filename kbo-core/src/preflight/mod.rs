@@ -72,8 +72,8 @@ pub enum Purpose {
     Restore {
         /// What is replaced.
         datasets: Vec<Dataset>,
-        /// Bytes to stage, per node.
-        need: BTreeMap<NodeName, u64>,
+        /// Bytes to stage, for each directory of a node's dataset.
+        need: BTreeMap<(NodeName, Dataset), Vec<u64>>,
         /// The backup's cluster id, and whether another one is accepted.
         cluster_id: Option<ClusterId>,
         /// Whether the operator accepts another cluster's backup.

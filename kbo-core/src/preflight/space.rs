@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Judge, Purpose};
-use crate::inventory::Node;
+use crate::inventory::{Dataset, Node};
 use crate::ports::node::{DirFacts, LinkProbe};
 use crate::ports::store::Space;
 use crate::text::human;
@@ -16,20 +16,21 @@ impl Judge<'_> {
                 continue;
             };
             let mut need: BTreeMap<u64, (u64, &DirFacts)> = BTreeMap::new();
+            // Facts tell the directories of a dataset in the order of the configuration, as archives have them.
+            let mut position: BTreeMap<Dataset, usize> = BTreeMap::new();
             for dir in facts.dirs.iter().filter(|dir| self.concerns(dir)) {
+                let at = position.entry(dir.dataset).or_default();
                 let bytes = match self.input.purpose {
                     Purpose::Backup { .. } if matches!(dir.link, LinkProbe::Fails(_)) => dir.bytes,
                     Purpose::Backup { .. } => dir.copied_bytes,
-                    _ => 0,
+                    Purpose::Restore { need, .. } => {
+                        let sizes = need.get(&(node.name.clone(), dir.dataset));
+                        sizes.and_then(|sizes| sizes.get(*at)).copied().unwrap_or(0)
+                    }
+                    Purpose::Power | Purpose::Look => 0,
                 };
+                *at += 1;
                 need.entry(dir.device).or_insert((0, dir)).0 += bytes;
-            }
-            if let Purpose::Restore { need: staged, .. } = self.input.purpose {
-                // One number per node: a manifest does not say how its directories are spread over filesystems.
-                let bytes = staged.get(&node.name).copied().unwrap_or(0);
-                if let Some((_, (sum, _))) = need.iter_mut().max_by_key(|(_, (_, dir))| dir.dataset) {
-                    *sum += bytes;
-                }
             }
             for (bytes, dir) in need.into_values() {
                 self.space(

@@ -64,6 +64,17 @@ impl Bench {
             .expect("a data dir")
     }
 
+    /// The data on a large disk, all else on a small one, nearly all of it free.
+    fn data_on_a_disk_of_its_own(&mut self) {
+        for dir in &mut self.broker().dirs {
+            let (device, free) = match dir.dataset {
+                Dataset::Data => (8, 1 << 40),
+                Dataset::Config => (7, 1000),
+            };
+            (dir.device, dir.free, dir.size) = (device, free, free);
+        }
+    }
+
     fn judge(&self, purpose: &Purpose) -> Vec<Finding> {
         judge(&Input {
             cluster: self.cluster.cluster(),
@@ -95,9 +106,19 @@ fn hot() -> Purpose {
 }
 
 fn restore(datasets: &[Dataset]) -> Purpose {
+    restore_needing(datasets, BTreeMap::new())
+}
+
+/// A restore of so many bytes into a directory of the broker.
+fn restore_of(dataset: Dataset, bytes: u64) -> Purpose {
+    let broker = "b1".parse().expect("a name");
+    restore_needing(&BOTH, BTreeMap::from([((broker, dataset), vec![bytes])]))
+}
+
+fn restore_needing(datasets: &[Dataset], need: BTreeMap<(NodeName, Dataset), Vec<u64>>) -> Purpose {
     Purpose::Restore {
         datasets: datasets.to_vec(),
-        need: BTreeMap::new(),
+        need,
         cluster_id: None,
         other_cluster: false,
         nodes: vec![],
@@ -149,6 +170,18 @@ async fn each_fact_weighs_what_it_should() {
             restore_from("4.2.0"),
             |bench| bench.broker().kafka_version = None,
             None,
+        ),
+        (
+            "room for the data, little for what is not restored to it",
+            restore_of(Dataset::Data, 5000),
+            Bench::data_on_a_disk_of_its_own,
+            None,
+        ),
+        (
+            "no room for the configuration",
+            restore_of(Dataset::Config, 5000),
+            Bench::data_on_a_disk_of_its_own,
+            Some(Refusal),
         ),
         ("no facts", cold(), |bench| bench.facts.clear(), Some(Refusal)),
         (

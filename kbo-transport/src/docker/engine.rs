@@ -67,7 +67,7 @@ fn server_hint(message: &str) -> Option<&'static str> {
     } else if message.contains("api version") || message.contains("client version") {
         Some("the engine is too old or too new for this kbo: Docker 20.10 and later are supported")
     } else if message.contains("bind source path does not exist") || message.contains("no such file or directory") {
-        Some("these paths are on the engine's machine: is the engine's own socket there ([docker] socket)?")
+        Some("these paths are on the engine's machine: is the engine's own socket there ([engine] socket)?")
     } else if message.contains("no such image") {
         Some("pull the image on the engine's machine, or leave the helper's image to kbo: it takes the node's own")
     } else {

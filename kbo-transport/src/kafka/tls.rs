@@ -220,9 +220,9 @@ fn not_trusted(server_name: &str, verdict: X509VerifyResult) -> NodeError {
         format!("its certificate is not trusted for {server_name}: {why}"),
     );
     if NAMES.contains(&verdict.as_raw()) {
-        error.hint("the certificate must name the advertised host; else turn the check of host names off")
+        error.hint("the certificate must name the advertised host; else set `[kafka] verify_hostname = false`")
     } else {
-        error.hint("give the certificate of the authority that signed the node's certificate")
+        error.hint("name the certificate of the authority that signed the node's: `[kafka] ca`")
     }
 }
 

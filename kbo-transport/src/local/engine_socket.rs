@@ -56,7 +56,7 @@ impl EngineSocket {
         let broken = |why: &str| NodeError::new(NodeErrorKind::Engine, format!("container engine at {path}: {why}"));
         match error {
             BollardError::SocketNotFoundError(_) => broken("there is no such socket")
-                .hint("is the engine running, and is the socket's path right (`engine_socket`; Podman: `systemctl enable --now podman.socket`)?"),
+                .hint("is the engine running, and is the socket's path right (`[engine] socket`; Podman: `systemctl enable --now podman.socket`)?"),
             BollardError::DockerResponseServerError { status_code, message } => {
                 NodeError::new(NodeErrorKind::Engine, format!("the container engine could not {what}: {message} ({status_code})"))
             }

@@ -4,7 +4,16 @@ use kbo_core::secret::REDACTED;
 use serde_json::Value;
 
 /// Words in a name that speak of a secret value.
-const SUSPECT: [&str; 6] = ["pass", "secret", "token", "key", "credential", "jaas"];
+const SUSPECT: [&str; 8] = [
+    "pass",
+    "secret",
+    "token",
+    "key",
+    "credential",
+    "jaas",
+    "auth",
+    "user_info",
+];
 
 /// Whether a name (of an environment variable, of a label) speaks of a secret.
 pub(super) fn is_suspect(name: &str) -> bool {
@@ -18,11 +27,9 @@ pub(super) fn redact(definition: &mut Value) {
         Value::Object(map) => {
             for (name, value) in map.iter_mut() {
                 match (name.as_str(), value) {
-                    ("Env" | "Cmd" | "Entrypoint" | "Args", Value::Array(list)) => {
-                        list.iter_mut().for_each(redact_assignment);
-                    }
+                    ("Env", Value::Array(list)) => list.iter_mut().for_each(redact_assignment),
                     // `Test` of a health check is a command line too.
-                    ("Test", Value::Array(list)) => list.iter_mut().for_each(redact_assignment),
+                    ("Cmd" | "Entrypoint" | "Args" | "Test", Value::Array(list)) => redact_command(list),
                     ("Labels" | "Annotations" | "Options" | "Config", Value::Object(entries)) => {
                         for (name, value) in entries.iter_mut() {
                             if value.is_string() && is_suspect(name) {
@@ -52,9 +59,36 @@ fn redact_within(name: &str, value: &mut Value) {
     }
 }
 
+/// Besides assignments: what follows an option that speaks of a secret.
+fn redact_command(words: &mut [Value]) {
+    let mut is_secret = false;
+    for word in words {
+        let opens = word
+            .as_str()
+            .is_some_and(|word| word.starts_with('-') && !word.contains('=') && is_suspect(word));
+        if std::mem::replace(&mut is_secret, opens) && !opens {
+            *word = Value::from(REDACTED);
+        } else {
+            redact_assignment(word);
+        }
+    }
+}
+
+/// The user and password of a URL.
+fn without_login(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let authority = rest.split(['/', ' ', '\'', '"']).next()?;
+    let (login, _) = authority.rsplit_once('@')?;
+    let secret = login.contains(':').then_some(login)?;
+    Some(format!("{scheme}://{REDACTED}{}", &rest[secret.len()..]))
+}
+
 /// `NAME=value` where NAME is suspect; a text that only looks like configuration (JAAS in a shell line) goes as a whole.
 fn redact_assignment(entry: &mut Value) {
     let Value::String(text) = entry else { return };
+    if let Some(without) = without_login(text) {
+        *text = without;
+    }
     match text.split_once('=') {
         Some((name, _)) if is_suspect(name) => *text = format!("{name}={REDACTED}"),
         _ => {
@@ -83,8 +117,10 @@ mod tests {
             "Config": {
                 "Env": [
                     "KAFKA_SSL_KEYSTORE_PASSWORD=hunter2", "kafka_jaas=hunter2", "CLUSTER_ID=abc", "AWS_SECRET=hunter2",
+                    "SCHEMA_BASIC_AUTH_USER_INFO=me:hunter2", "HTTP_PROXY=http://me:hunter2@proxy:3128",
                     "KAFKA_OPTS=-Dx=org.apache.PlainLoginModule required password=hunter2", "FLAG"
                 ],
+                "Entrypoint": ["/run.sh", "--password", "hunter2", "--verbose", "b1", "http://me:hunter2@proxy:3128/b1"],
                 "Cmd": ["run", "--password=hunter2", "sh -c 'export PASSWORD=hunter2; run'"],
                 "Labels": {"com.example.token": "hunter2", "com.example.name": "b1"},
                 "Healthcheck": {"Test": ["CMD-SHELL", "kcat -X sasl.password=hunter2"]},
@@ -102,6 +138,8 @@ mod tests {
             "b1",
             "10m",
             "run",
+            "--verbose",
+            "@proxy:3128",
         ] {
             assert!(shown.contains(kept), "{kept} in {shown}");
         }

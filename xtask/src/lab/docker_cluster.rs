@@ -61,7 +61,9 @@ pub(super) fn up(state: &State) -> Result<()> {
         .run()?;
     for node in &nodes {
         let config = config_dir(&node.name)?;
-        fs::create_dir_all(&config).with_context(|| format!("cannot create {}", config.display()))?;
+        // apache/kafka declares /etc/kafka/secrets a volume; below a read-only mount its mount point must be there already.
+        let secrets = config.join("secrets");
+        fs::create_dir_all(&secrets).with_context(|| format!("cannot create {}", secrets.display()))?;
         for (name, text) in kafka::config_files(Kind::Docker, node, DATA) {
             fs::write(config.join(name), text)?;
         }

@@ -144,7 +144,8 @@ fn furnish(node: &Node, lab: &Path, nodes: &[Node]) -> Result<String> {
 
     let config = dir.join("data/cluster/config");
     let data = dir.join("data/cluster/data");
-    fs::create_dir_all(&config)?;
+    // apache/kafka declares /etc/kafka/secrets a volume; below a read-only mount its mount point must be there already.
+    fs::create_dir_all(config.join("secrets"))?;
     fs::create_dir_all(&data)?;
     for (name, text) in kafka::config_files(Kind::Ssh, node, DATA) {
         fs::write(config.join(name), text)?;

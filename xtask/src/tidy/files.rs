@@ -31,6 +31,7 @@ pub(super) fn check(root: &Path, tracked: &[String]) -> Result<Vec<String>> {
         }
     }
     findings.extend(commands(root)?);
+    findings.extend(keys(root)?);
     Ok(findings)
 }
 
@@ -102,6 +103,28 @@ fn commands(root: &Path) -> Result<Vec<String>> {
     Ok(unnamed.map(|name| format!("no document names `kbo {name}`")).collect())
 }
 
+/// Every key of kbo.toml is in its document.
+fn keys(root: &Path) -> Result<Vec<String>> {
+    let raw =
+        fs::read_to_string(root.join("kbo-core/src/config/raw.rs")).context("cannot read the configuration's keys")?;
+    let document =
+        fs::read_to_string(root.join("docs/configuration.md")).context("cannot read docs/configuration.md")?;
+    let unnamed = key_names(&raw)
+        .into_iter()
+        .filter(|key| !document.contains(&format!("`{key}`")) && !document.contains(&format!("[{key}]")));
+    Ok(unnamed
+        .map(|key| format!("docs/configuration.md does not name `{key}`"))
+        .collect())
+}
+
+/// The fields of the raw configuration.
+fn key_names(raw: &str) -> Vec<String> {
+    raw.lines()
+        .filter_map(|line| line.strip_prefix("    pub ")?.split_once(':'))
+        .map(|(name, _)| name.trim_start_matches("r#").to_owned())
+        .collect()
+}
+
 /// The variants of `enum Command`, as they are typed, without hidden ones.
 fn command_names(args: &str) -> Vec<String> {
     let body = args.split("enum Command {").nth(1).unwrap_or_default();
@@ -162,6 +185,12 @@ mod tests {
             links(root, "README.md", text),
             ["README.md: its link to nowhere.md leads nowhere"]
         );
+    }
+
+    #[test]
+    fn keys_are_read_off_the_raw_configuration() {
+        let raw = "pub struct Raw {\n    /// Sudo\n    pub r#become: Option<bool>,\n    pub port: u16,\n}\n";
+        assert_eq!(key_names(raw), ["become", "port"]);
     }
 
     #[test]
