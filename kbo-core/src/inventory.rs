@@ -126,6 +126,28 @@ pub enum InvalidCluster {
     },
 }
 
+impl InvalidCluster {
+    /// Where in kbo.toml it is wrong.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Empty | Self::NoController | Self::NoBroker | Self::Duplicate(_) => "[[node]]",
+            Self::Unknown(_) | Self::LeftOut(_) | Self::Twice(_) | Self::BrokerFirst { .. } => "order.startup",
+        }
+    }
+
+    /// What to write there instead.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Empty => "write a [[node]] table for each node of the cluster",
+            Self::NoController => "write role = \"controller\" (or \"combined\") at the nodes that vote",
+            Self::NoBroker => "write role = \"broker\" (or \"combined\") at the nodes that serve clients",
+            Self::Duplicate(_) => "give each [[node]] a name of its own",
+            Self::Unknown(_) | Self::LeftOut(_) | Self::Twice(_) => "write the name of every [[node]] once",
+            Self::BrokerFirst { .. } => "write the names of controllers and combined nodes before those of brokers",
+        }
+    }
+}
+
 impl Cluster {
     /// A cluster of `nodes`, in their order, controllers first, then combined nodes; or in `startup`'s order where one is given.
     ///

@@ -9,8 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Brings the agent to one node and starts it.
 ///
-/// `open` may be called again after a pipe broke. It never retries by itself once a container may have been stopped; the caller
-/// knows when that is. An implementation checks whom it talks to before it sends anything (host keys).
+/// `open` may be called again after a pipe broke, in the window too: a cluster that is down must not stay so for one lost packet. It
+/// may try several times to connect, which changes nothing on the node; what is sent again afterwards is the caller's to decide,
+/// and only what may be done twice is. An implementation checks whom it talks to before it sends anything (host keys).
 #[async_trait]
 pub trait Carrier: Send + Sync {
     /// Starts an agent on the node.

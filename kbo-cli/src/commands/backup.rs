@@ -12,11 +12,11 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Ended {
     };
     if args.dry_run {
         // Nothing is touched, so nothing is locked: a dry run may look at a cluster whose backup is running.
-        let prepared = orchestrator.prepare_backup(request).await;
+        let prepared = conduct::unless_interrupted(context, orchestrator.prepare_backup(request)).await?;
         return Ok(conduct::dry_run(context, &prepared));
     }
     conduct::locked(context, "backup", conduct::Undone::Required, async {
-        let prepared = orchestrator.prepare_backup(request).await;
+        let prepared = conduct::unless_interrupted(context, orchestrator.prepare_backup(request)).await?;
         Ok(conduct::execute(context, prepared).await)
     })
     .await

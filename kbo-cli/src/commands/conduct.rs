@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use kbo_core::cancel::Urgency;
 use kbo_core::orchestrator::Prepared;
 use kbo_core::preflight::{Finding, Severity, refuses};
 use kbo_core::report::{Outcome, Report, chain};
@@ -71,6 +72,16 @@ async fn undo_the_dead(context: &Context, undone: Undone) -> Result<(), Trouble>
         return Ok(());
     }
     Err(Trouble::new(recovery.outcome, "the run that died could not be undone").hint("kbo status, then kbo recover"))
+}
+
+/// Waits for what only looks or asks; an interruption ends it at once, for nothing has to be undone.
+pub(super) async fn unless_interrupted<T>(context: &Context, looking: impl Future<Output = T>) -> Result<T, Trouble> {
+    tokio::select! {
+        seen = looking => Ok(seen),
+        () = context.composed.orchestrator.cancel.reached(Urgency::Gentle) => {
+            Err(Trouble::new(Outcome::Interrupted, "interrupted before anything was touched"))
+        }
+    }
 }
 
 /// Shows the plan and what preflight found.

@@ -33,11 +33,11 @@ pub(super) async fn run(context: &Context, operation: Operation, args: &PowerArg
         _ => "restart",
     };
     if args.dry_run {
-        let prepared = orchestrator.prepare_power(operation, &chosen).await;
+        let prepared = conduct::unless_interrupted(context, orchestrator.prepare_power(operation, &chosen)).await?;
         return Ok(conduct::dry_run(context, &prepared));
     }
     conduct::locked(context, purpose, conduct::Undone::Required, async {
-        let prepared = orchestrator.prepare_power(operation, &chosen).await;
+        let prepared = conduct::unless_interrupted(context, orchestrator.prepare_power(operation, &chosen)).await?;
         Ok(conduct::execute(context, prepared).await)
     })
     .await

@@ -60,7 +60,8 @@ async fn restore(context: &Context, args: &RestoreArgs, manifest: Manifest, data
         other_cluster: args.other_cluster,
         keep_previous: args.keep_previous,
     };
-    let prepared = context.composed.orchestrator.prepare_restore(request).await;
+    let preparing = context.composed.orchestrator.prepare_restore(request);
+    let prepared = conduct::unless_interrupted(context, preparing).await?;
     if args.dry_run {
         return Ok(conduct::dry_run(context, &prepared));
     }
@@ -72,7 +73,9 @@ async fn restore(context: &Context, args: &RestoreArgs, manifest: Manifest, data
             ));
         }
         conduct::show_plan(context, &prepared);
-        match output::confirm(&format!("Replace what is on the nodes by {summary}?")) {
+        let question = format!("Replace what is on the nodes by {summary}?");
+        let asking = tokio::task::spawn_blocking(move || output::confirm(&question));
+        match conduct::unless_interrupted(context, asking).await?.unwrap_or(None) {
             Some(true) => {}
             Some(false) => return Err(Trouble::new(Outcome::Refused, "not confirmed; nothing was touched")),
             None => {

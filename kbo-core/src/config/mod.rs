@@ -124,6 +124,6 @@ pub enum ConfigError {
         instead: String,
     },
     /// The nodes make no cluster.
-    #[error("[[node]]: {0}")]
+    #[error("{key}: {0}; {remedy}", key = .0.key(), remedy = .0.remedy())]
     Cluster(#[from] InvalidCluster),
 }

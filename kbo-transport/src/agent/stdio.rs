@@ -26,7 +26,7 @@ pub async fn serve_stdio(limits: AgentLimits) -> Result<(), NodeError> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         NodeError::new(NodeErrorKind::Agent, format!("the agent cannot {what}: {error}"))
     };
-    // Refused to a session's leader, which has no terminal to lose when a carrier started it.
+    // Refused to the leader of a process group, as a child of kbo on this machine is: nobody's logout ends that one.
     let _ = rustix::process::setsid();
     // A handler that does nothing, rather than the default, which ends the process.
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| failed("handle signals", &error))?;

@@ -102,7 +102,7 @@ impl SshSettings {
             keepalive: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(45),
             retries: 2,
-            window: 8 * 1024 * 1024,
+            window: 4 * 1024 * 1024,
         }
     }
 
