@@ -95,6 +95,30 @@ pub(crate) async fn run(cli: Cli) -> u8 {
     }
 }
 
+/// What a command works with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// The store alone: what reads backups needs no key, passphrase or certificate.
+    Store,
+    /// The nodes, to look at: it may be ended as usual.
+    Look,
+    /// The nodes, to change: it ends by undoing.
+    Change,
+}
+
+fn needs(command: &Command) -> Needs {
+    match command {
+        Command::List | Command::Show { .. } | Command::Verify { .. } => Needs::Store,
+        Command::Check | Command::Status | Command::Agent => Needs::Look,
+        Command::Backup(_)
+        | Command::Restore(_)
+        | Command::Start(_)
+        | Command::Stop(_)
+        | Command::Restart(_)
+        | Command::Recover => Needs::Change,
+    }
+}
+
 fn prepare(cli: &Cli) -> anyhow::Result<Context> {
     let (mut config, _) = load::load(cli.global.config.as_deref())?;
     if let Command::Backup(args) = &cli.command {
@@ -102,24 +126,12 @@ fn prepare(cli: &Cli) -> anyhow::Result<Context> {
     }
     logging::start(cli.global.verbose, cli.global.quiet, config.log_file.as_deref())?;
     let cancel = Cancel::default();
-    // Looking may be ended as usual; what touches the cluster ends by undoing.
-    let touches = matches!(
-        cli.command,
-        Command::Backup(_)
-            | Command::Restore(_)
-            | Command::Start(_)
-            | Command::Stop(_)
-            | Command::Restart(_)
-            | Command::Recover
-    );
-    if touches {
+    let needs = needs(&cli.command);
+    if needs == Needs::Change {
         interrupt::listen(cancel.clone())?;
     }
-    let reads_store = matches!(
-        cli.command,
-        Command::List | Command::Show { .. } | Command::Verify { .. }
-    );
-    let composed = compose(&config, !reads_store, Progress::new(cli.global.quiet), cancel)?;
+    let progress = Progress::new(cli.global.quiet);
+    let composed = compose(&config, needs != Needs::Store, progress, cancel)?;
     Ok(Context {
         config,
         composed,
