@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -114,6 +114,62 @@ pub fn unpack(
     staged
 }
 
+/// Makes empty directories beside the live ones, for a program that is about to fill them; [`seal`] declares them staged. A live
+/// directory that holds something gives owner and mode, otherwise `owner` (user, group) does.
+///
+/// # Errors
+/// As those of [`unpack`].
+pub fn fresh(run: &RunId, dirs: &[DirSpec], owner: (u32, u32)) -> Result<Vec<PathBuf>, Error> {
+    work::check_apart(dirs)?;
+    let places = dirs.iter().map(Place::of).collect::<Result<Vec<_>, _>>()?;
+    let mut made = Vec::new();
+    for place in &places {
+        refuse_swapped(place, run)?;
+        swap::refuse_irreplaceable(place)?;
+        unstage(place, run)?;
+        create_parents(&place.parent)?;
+        swap::probe(&place.create(run)?)?;
+        let path = Staged::dir(place, run);
+        work::create_all(&path)?;
+        let is_filled = fs::read_dir(&place.live).is_ok_and(|mut entries| entries.next().is_some());
+        let (uid, gid, mode) = match fs::symlink_metadata(&place.live) {
+            Ok(live) if is_filled => (live.uid(), live.gid(), live.mode() & 0o7777),
+            _ => (owner.0, owner.1, 0o755),
+        };
+        std::os::unix::fs::chown(&path, Some(uid), Some(gid)).at("give the owner of", &path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).at("set the mode of", &path)?;
+        made.push(path);
+    }
+    Ok(made)
+}
+
+/// Declares the directories that [`fresh`] has made staged, ready to be swapped in.
+///
+/// # Errors
+/// Those of looking at them and of writing.
+pub fn seal(run: &RunId, dirs: &[DirSpec]) -> Result<(), Error> {
+    for spec in dirs {
+        let place = Place::of(spec)?;
+        let path = Staged::dir(&place, run);
+        let root = File::open(&path).at("open", &path)?;
+        rustix::fs::syncfs(&root).at("sync", &path)?;
+        declare(&place, run, &spec.label)?;
+    }
+    Ok(())
+}
+
+fn declare(place: &Place, run: &RunId, label: &str) -> Result<(), Error> {
+    let path = Staged::dir(place, run);
+    let meta = fs::symlink_metadata(&path).at("look at", &path)?;
+    Staged {
+        run: run.clone(),
+        label: label.to_owned(),
+        ino: meta.ino(),
+    }
+    .write(place)?;
+    place.sync(run)
+}
+
 /// After a swap the work folder holds the replaced data: staging again would delete it.
 fn refuse_swapped(place: &Place, run: &RunId) -> Result<(), Error> {
     match (Staged::read(place, run)?, fs::symlink_metadata(&place.live)) {
@@ -164,16 +220,7 @@ fn stage_all(
         rustix::fs::syncfs(&root.fd).at("sync", &root.path)?;
     }
     for (place, dir) in places.iter().zip(&request.dirs) {
-        let path = Staged::dir(place, &request.run);
-        let meta = fs::symlink_metadata(&path).at("look at", &path)?;
-        let run = request.run.clone();
-        Staged {
-            run,
-            label: dir.path.clone(),
-            ino: meta.ino(),
-        }
-        .write(place)?;
-        place.sync(&request.run)?;
+        declare(place, &request.run, &dir.path)?;
     }
     Ok(unpacker.report)
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow};
 use kbo_archive::store::DirStore;
 use kbo_core::cancel::Cancel;
 use kbo_core::config::{Access, Config, Ssh};
+use kbo_core::container::Body;
 use kbo_core::ids::NodeName;
 use kbo_core::inventory::Node;
 use kbo_core::orchestrator::Orchestrator;
@@ -33,15 +34,37 @@ pub(crate) struct Composed {
     pub(crate) store: DirStore,
 }
 
+/// What of the nodes is to be reached.
+pub(crate) enum Reach {
+    /// None of them.
+    Nothing,
+    /// All. Of a container that is missing it is known what it is to be made of, as far as the map tells.
+    Planned(BTreeMap<NodeName, Body>, MakeVolumes),
+}
+
+/// Whether volumes of missing containers may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MakeVolumes {
+    Yes,
+    No,
+}
+
+/// What missing containers are to be made of, without the secrets: enough for a helper in their place.
+pub(crate) fn planned(config: &Config) -> BTreeMap<NodeName, Body> {
+    let definitions = config.containers.iter();
+    definitions
+        .map(|(name, definition)| (name.clone(), definition.body(&BTreeMap::new())))
+        .collect()
+}
+
 /// Builds everything; nothing is contacted yet.
 ///
-/// Without `nodes` only the store can be worked on: what reads backups needs no key, passphrase or certificate.
-pub(crate) fn compose(config: &Config, nodes: bool, progress: Progress, cancel: Cancel) -> anyhow::Result<Composed> {
+/// Where the nodes cannot be reached only the store can be worked on: what reads backups needs no key, passphrase or certificate.
+pub(crate) fn compose(config: &Config, reach: Reach, progress: Progress, cancel: Cancel) -> anyhow::Result<Composed> {
     let monitor: Arc<dyn Monitor> = Arc::new(progress);
-    let nodes = if nodes {
-        transports(config, &monitor)?
-    } else {
-        BTreeMap::new()
+    let nodes = match reach {
+        Reach::Planned(bodies, volumes) => transports(config, &bodies, volumes, &monitor)?,
+        Reach::Nothing => BTreeMap::new(),
     };
     let store = DirStore::new(config.storage.cold.clone());
     let orchestrator = Orchestrator {
@@ -61,6 +84,8 @@ pub(crate) fn compose(config: &Config, nodes: bool, progress: Progress, cancel: 
 
 fn transports(
     config: &Config,
+    bodies: &BTreeMap<NodeName, Body>,
+    volumes: MakeVolumes,
     monitor: &Arc<dyn Monitor>,
 ) -> anyhow::Result<BTreeMap<NodeName, Arc<dyn NodeTransport>>> {
     let kafka = kafka_access(config)?;
@@ -82,12 +107,10 @@ fn transports(
                 Arc::new(RemoteNode::new(spec, carrier).with_progress(sink))
             }
             Access::Docker { host, helper_image } => {
-                let carrier = DockerCarrier::new(docker_settings(
-                    node,
-                    host,
-                    helper_image.as_deref(),
-                    &config.engine_socket,
-                ));
+                let mut settings = docker_settings(node, host, helper_image.as_deref(), &config.engine_socket);
+                settings.planned = bodies.get(&node.name).cloned();
+                settings.make_volumes = volumes == MakeVolumes::Yes;
+                let carrier = DockerCarrier::new(settings);
                 Arc::new(RemoteNode::new(spec, carrier).with_progress(sink))
             }
             Access::Local => {

@@ -4,6 +4,7 @@
 mod args;
 mod commands;
 mod compose;
+mod environment;
 mod interrupt;
 mod load;
 mod logging;

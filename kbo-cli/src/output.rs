@@ -24,16 +24,26 @@ pub(crate) fn json<T: Serialize>(document: &T) {
 
 /// Asks on the terminal; anything but yes is no. Without a terminal there is nobody to ask.
 pub(crate) fn confirm(question: &str) -> Option<bool> {
-    if !std::io::stdin().is_terminal() {
+    ask(&format!("{question} [y/N] ")).map(|answer| matches!(answer.as_str(), "y" | "Y" | "yes"))
+}
+
+/// Whether there is somebody to ask.
+pub(crate) fn has_terminal() -> bool {
+    std::io::stdin().is_terminal()
+}
+
+/// Asks on the terminal; without one there is nobody to ask.
+pub(crate) fn ask(question: &str) -> Option<String> {
+    if !has_terminal() {
         return None;
     }
     let mut stderr = std::io::stderr().lock();
-    let _ = write!(stderr, "{question} [y/N] ");
+    let _ = write!(stderr, "{question}");
     let _ = stderr.flush();
     drop(stderr);
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).ok()?;
-    Some(matches!(answer.trim(), "y" | "Y" | "yes"))
+    Some(answer.trim().to_owned())
 }
 
 /// A table with its columns aligned: left, but for those listed in `right`.

@@ -159,6 +159,24 @@ impl RunId {
     }
 }
 
+impl ClusterId {
+    /// The id that Kafka's `Uuid` writes for 16 bytes: base64url without padding.
+    pub fn of(bytes: [u8; 16]) -> Self {
+        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let number = u128::from_be_bytes(bytes);
+        // 22 digits of six bits: 132, of which the last four are empty.
+        let digit = |at: u32| {
+            let bits = if at == 21 {
+                number << 4
+            } else {
+                number >> (122 - 6 * at)
+            };
+            char::from(ALPHABET[usize::try_from(bits & 63).unwrap_or(0)])
+        };
+        Self((0..22).map(digit).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

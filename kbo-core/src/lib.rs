@@ -3,6 +3,7 @@
 
 pub mod cancel;
 pub mod config;
+pub mod container;
 pub mod ids;
 pub mod inventory;
 pub mod journal;

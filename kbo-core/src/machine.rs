@@ -22,6 +22,14 @@ pub enum Phase {
     Swapping,
     /// Starting, controllers first to last, then brokers; each ready.
     Starting,
+    /// Creating containers.
+    Creating,
+    /// Removing containers.
+    Removing,
+    /// Restarting one node at a time, each ready and every ISR whole before the next; the cluster serves.
+    Rolling,
+    /// Formatting log dirs beside the live ones.
+    Formatting,
     /// Waiting until every ISR is whole again; the cluster serves.
     Settling,
     /// Streaming archives from the snapshots into the store; the cluster runs.
@@ -53,6 +61,10 @@ impl std::fmt::Display for Phase {
             Phase::Snapshotting => "snapshotting",
             Phase::Swapping => "swapping",
             Phase::Starting => "starting",
+            Phase::Creating => "creating",
+            Phase::Removing => "removing",
+            Phase::Rolling => "rolling",
+            Phase::Formatting => "formatting",
             Phase::Settling => "settling",
             Phase::Archiving => "archiving",
             Phase::Committing => "committing",
@@ -82,6 +94,14 @@ pub enum Operation {
     Start,
     /// Stop nodes and start them again.
     Restart,
+    /// Restart one node at a time while the cluster serves.
+    RollingRestart,
+    /// Create containers that are missing, replace those that are to be, and start them.
+    Run,
+    /// Stop nodes and remove their containers.
+    Remove,
+    /// Format the log dirs of a stopped cluster.
+    Format,
 }
 
 impl Operation {
@@ -144,6 +164,10 @@ impl Operation {
             Operation::Stop => &[Preflight, Stopping],
             Operation::Start => &[Preflight, Starting, Settling],
             Operation::Restart => &[Preflight, Stopping, Starting, Settling],
+            Operation::RollingRestart => &[Preflight, Rolling],
+            Operation::Run => &[Preflight, Stopping, Creating, Starting, Settling, Cleaning],
+            Operation::Remove => &[Preflight, Stopping, Removing],
+            Operation::Format => &[Preflight, Formatting, Swapping, Cleaning],
         }
     }
 }
@@ -178,13 +202,17 @@ pub fn next(operation: Operation, phase: Phase, event: Event) -> Result<Phase, I
 mod tests {
     use super::*;
 
-    const OPERATIONS: [Operation; 6] = [
+    const OPERATIONS: [Operation; 10] = [
         Operation::ColdBackup,
         Operation::HotBackup,
         Operation::Restore,
         Operation::Stop,
         Operation::Start,
         Operation::Restart,
+        Operation::RollingRestart,
+        Operation::Run,
+        Operation::Remove,
+        Operation::Format,
     ];
 
     #[test]

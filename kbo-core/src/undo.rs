@@ -22,6 +22,9 @@ struct Told<'a> {
     started: BTreeSet<NodeName>,
     /// Nodes that may hold a work folder of the run.
     worked_on: BTreeSet<NodeName>,
+    /// Nodes whose containers were replaced, or maybe.
+    replaced: Vec<NodeName>,
+    removal_begun: bool,
     backup_begun: bool,
     committed: bool,
     operational: bool,
@@ -59,19 +62,21 @@ impl<'a> Told<'a> {
             Step::Stop { node } => {
                 self.stopped.insert(node.clone());
             }
-            Step::Snapshot { node, .. } | Step::Stage { node, .. } => {
+            Step::Snapshot { node, .. } | Step::Stage { node, .. } | Step::Format { node } => {
                 self.worked_on.insert(node.clone());
             }
             Step::Swap { node, datasets } => {
                 self.worked_on.insert(node.clone());
                 self.swapped.push((node.clone(), datasets.clone()));
             }
-            Step::Start { node } if !self.swapped.is_empty() => {
+            Step::Create { node, replace: true } => self.replaced.push(node.clone()),
+            Step::Remove { .. } => self.removal_begun = true,
+            Step::Start { node } if !self.swapped.is_empty() || !self.replaced.is_empty() => {
                 self.started.insert(node.clone());
             }
             Step::Archive { .. } => self.backup_begun = true,
             // From here on the replaced data may be half removed: there is no way back, and no need for one.
-            Step::Clean { .. } if !undoing => self.operational = true,
+            Step::Clean { .. } | Step::DropReplaced { .. } if !undoing => self.operational = true,
             _ => {}
         }
     }
@@ -80,6 +85,9 @@ impl<'a> Told<'a> {
         match (step, outcome) {
             (Step::Stop { node }, StepOutcome::Stop(StopOutcome::AlreadyStopped)) if !undoing => {
                 self.stopped.remove(node);
+            }
+            (Step::TakeBack { node } | Step::DropReplaced { node }, _) => {
+                self.replaced.retain(|replaced| replaced != node)
             }
             (Step::SwapBack { node, .. }, _) => self.swapped.retain(|(swapped, _)| swapped != node),
             (Step::Commit, _) => self.committed = true,
@@ -92,7 +100,8 @@ impl<'a> Told<'a> {
 ///
 /// The order is that of any start: with restored data out of the way (their nodes stopped again, brokers first), the
 /// controllers come up, then the brokers, each ready, and only then are work folders and an unfinished backup removed. A
-/// `start` or a `stop` that was asked for is undone only as far as it took nodes down.
+/// `start` or a `stop` that was asked for is undone only as far as it took nodes down. New containers stay, for whoever wants to see
+/// why one does not come up; those that took the place of others are taken back, and a removal that has begun is not undone at all.
 pub fn undo_steps(entries: &[Entry], cluster: &Cluster) -> Vec<Step> {
     let told = Told::by(entries);
     let (Some(plan), Some(prior)) = (told.plan, told.prior) else {
@@ -101,11 +110,14 @@ pub fn undo_steps(entries: &[Entry], cluster: &Cluster) -> Vec<Step> {
     let mut steps = vec![];
 
     // A restore whose cluster came up on the restored data is done but for the sweeping: it is not taken back.
-    let take_back = plan.operation == Operation::Restore && !told.operational && !told.swapped.is_empty();
-    if take_back {
+    let replaces_data = matches!(plan.operation, Operation::Restore | Operation::Format);
+    let take_back = replaces_data && !told.operational && !told.swapped.is_empty();
+    let put_back = !told.operational && !told.replaced.is_empty();
+    if take_back || put_back {
         // After a takeover any node may be up: its lease may have run off. No controller may stop before every broker has.
         let started = cluster.stop_order().filter(|node| {
-            let may_be_up = told.taken_over && prior.get(&node.name).is_some_and(|state| state.is_up());
+            let touched = take_back || told.replaced.contains(&node.name);
+            let may_be_up = touched && told.taken_over && prior.get(&node.name).is_some_and(|state| state.is_up());
             told.started.contains(&node.name) || may_be_up
         });
         steps.extend(started.map(|node| Step::Stop {
@@ -116,6 +128,10 @@ pub fn undo_steps(entries: &[Entry], cluster: &Cluster) -> Vec<Step> {
             .iter()
             .map(|(node, datasets)| (node.clone(), datasets.clone()));
         steps.extend(swapped.map(|(node, datasets)| Step::SwapBack { node, datasets }));
+        steps.extend(told.replaced.iter().map(|node| Step::TakeBack { node: node.clone() }));
+    }
+    if told.removal_begun {
+        return steps;
     }
 
     // Only what was up when the run came: an intent without its outcome does not say whether the node had been.
@@ -123,6 +139,14 @@ pub fn undo_steps(entries: &[Entry], cluster: &Cluster) -> Vec<Step> {
         told.stopped.contains(&node.name) && prior.get(&node.name).is_some_and(|state| state.is_up())
     }));
 
+    // The new containers serve: the old ones are in nobody's way but the next replacement's.
+    if told.operational {
+        steps.extend(
+            told.replaced
+                .iter()
+                .map(|node| Step::DropReplaced { node: node.clone() }),
+        );
+    }
     let worked_on = cluster
         .start_order()
         .iter()

@@ -31,6 +31,8 @@ pub struct AgentPipe {
     pub complaints: Arc<dyn Fn() -> String + Send + Sync>,
     /// Where the agent finds the node's directories, where that differs from the configured path: (configured, actual).
     pub paths: Vec<(String, String)>,
+    /// Where folders that the agent sees lie on the engine's machine, where that differs: (seen, there).
+    pub engine_paths: Vec<(String, String)>,
     /// The engine's socket as the agent sees it, where that differs from the configured one.
     pub engine_socket: Option<String>,
     /// What must live as long as the pipe (a connection, a helper container).

@@ -12,3 +12,11 @@ pub mod kafka;
 pub mod local;
 pub mod process;
 pub mod ssh;
+
+/// Fills `bytes` with what nobody can guess.
+///
+/// # Errors
+/// The system has no source of randomness.
+pub fn random(bytes: &mut [u8]) -> std::io::Result<()> {
+    openssl::rand::rand_bytes(bytes).map_err(std::io::Error::other)
+}

@@ -74,6 +74,7 @@ impl Carrier for ChildCarrier {
             writer: Box::new(writer),
             complaints: keep_last(stderr),
             paths: Vec::new(),
+            engine_paths: Vec::new(),
             engine_socket: None,
             // Not killed when dropped; the runtime reaps it when it ends.
             guard: Box::new(child),

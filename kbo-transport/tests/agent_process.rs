@@ -95,6 +95,34 @@ impl Engine for FileEngine {
         std::fs::write(&self.0, "running").unwrap();
         Ok(StartOutcome::Started)
     }
+
+    async fn raw(&self, _container: &str) -> Result<Option<serde_json::Value>, NodeError> {
+        Ok(None)
+    }
+
+    async fn image(&self, _image: &str) -> Result<Option<serde_json::Value>, NodeError> {
+        Ok(None)
+    }
+
+    async fn pull(&self, _image: &str) -> Result<(), NodeError> {
+        Err(NodeError::new(NodeErrorKind::Engine, "there is no registry"))
+    }
+
+    async fn create(&self, _container: &str, _body: &serde_json::Value) -> Result<(), NodeError> {
+        Err(NodeError::new(NodeErrorKind::Engine, "it has one container for good"))
+    }
+
+    async fn rename(&self, _from: &str, _to: &str) -> Result<(), NodeError> {
+        Err(NodeError::new(NodeErrorKind::Engine, "it has one container for good"))
+    }
+
+    async fn remove(&self, _container: &str) -> Result<(), NodeError> {
+        Err(NodeError::new(NodeErrorKind::Engine, "it has one container for good"))
+    }
+
+    async fn run_once(&self, _container: &str, _body: &serde_json::Value) -> Result<(i64, String), NodeError> {
+        Err(NodeError::new(NodeErrorKind::Engine, "it has one container for good"))
+    }
 }
 
 async fn agent(dir: &Path) -> Result<(), NodeError> {
@@ -121,6 +149,7 @@ fn node(dir: &Path) -> RemoteNode<ChildCarrier> {
 fn spec(dir: &Path, container: &str, socket: &str) -> NodeSpec {
     let data = dir.join("node/data");
     NodeSpec {
+        engine_paths: Vec::new(),
         node: "b1".parse().unwrap(),
         role: Role::Broker,
         container: container.to_owned(),

@@ -1,8 +1,12 @@
 //! The command line.
 
+mod containers;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use containers::{FormatArgs, PowerArgs, RestartArgs, RunArgs};
 
 /// Cold-consistent backups of Kafka clusters, down only for a restart.
 #[derive(Debug, Parser)]
@@ -73,7 +77,13 @@ pub(crate) enum Command {
     /// Stop nodes in stop order, and leave them stopped
     Stop(PowerArgs),
     /// Stop nodes in stop order and start them again in start order
-    Restart(PowerArgs),
+    Restart(RestartArgs),
+    /// Create and start the containers that are missing, in start order, each operational before the next
+    Run(RunArgs),
+    /// Stop nodes in stop order and remove their containers; their data stay
+    Remove(PowerArgs),
+    /// Format the log dirs of a new cluster; refused where they hold data
+    Format(FormatArgs),
     /// Finish what a run that died left undone
     Recover,
     /// Serve a node over stdin and stdout (kbo starts this on the nodes by itself)
@@ -123,14 +133,4 @@ pub(crate) struct RestoreArgs {
     /// Restore though the backup is of another cluster id
     #[arg(long)]
     pub(crate) other_cluster: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PowerArgs {
-    /// The nodes; all where none is named
-    #[arg(value_name = "NODE")]
-    pub(crate) nodes: Vec<String>,
-    /// Print the plan that would run, and touch nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
 }

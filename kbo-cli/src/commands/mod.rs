@@ -4,6 +4,8 @@ pub(crate) mod agent;
 mod backup;
 mod check;
 mod conduct;
+mod create;
+mod format;
 mod list;
 mod power;
 mod recover;
@@ -18,7 +20,7 @@ use kbo_core::report::{Outcome, chain};
 use serde::Serialize;
 
 use crate::args::{Cli, Command, Global, Only};
-use crate::compose::{Composed, compose};
+use crate::compose::{Composed, MakeVolumes, Reach, compose, planned};
 use crate::progress::Progress;
 use crate::{interrupt, load, logging, output};
 use kbo_core::machine::Operation;
@@ -115,6 +117,9 @@ fn needs(command: &Command) -> Needs {
         | Command::Start(_)
         | Command::Stop(_)
         | Command::Restart(_)
+        | Command::Run(_)
+        | Command::Remove(_)
+        | Command::Format(_)
         | Command::Recover => Needs::Change,
     }
 }
@@ -131,7 +136,14 @@ fn prepare(cli: &Cli) -> anyhow::Result<Context> {
         interrupt::listen(cancel.clone())?;
     }
     let progress = Progress::new(cli.global.quiet);
-    let composed = compose(&config, needs != Needs::Store, progress, cancel)?;
+    let nodes = match &cli.command {
+        _ if needs == Needs::Store => Reach::Nothing,
+        // A lost container is made by what the backup tells, which is not known yet.
+        Command::Run(args) if args.from.is_some() => Reach::Nothing,
+        Command::Format(args) if !args.dry_run => Reach::Planned(planned(&config), MakeVolumes::Yes),
+        _ => Reach::Planned(planned(&config), MakeVolumes::No),
+    };
+    let composed = compose(&config, nodes, progress, cancel)?;
     Ok(Context {
         config,
         composed,
@@ -150,7 +162,11 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::Verify { backup, all } => verify::run(context, &backup, all).await,
         Command::Start(args) => power::run(context, Operation::Start, &args).await,
         Command::Stop(args) => power::run(context, Operation::Stop, &args).await,
-        Command::Restart(args) => power::run(context, Operation::Restart, &args).await,
+        Command::Restart(args) if args.rolling => power::rolling(context, &args.power).await,
+        Command::Restart(args) => power::run(context, Operation::Restart, &args.power).await,
+        Command::Run(args) => create::run(context, &args).await,
+        Command::Remove(args) => power::remove(context, &args).await,
+        Command::Format(args) => format::run(context, &args).await,
         Command::Recover => recover::run(context).await,
         Command::Agent => Err(Trouble::new(Outcome::Usage, "the agent is started by kbo itself")),
     }

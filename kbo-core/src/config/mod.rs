@@ -1,11 +1,13 @@
 //! The configuration: what stands in kbo.toml ([`raw`]), checked once and turned into what the rest of kbo works with.
 
+pub mod container;
 pub mod raw;
 mod validate;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::container::Definition;
 use crate::ids::{ClusterId, ClusterName, NodeName};
 use crate::inventory::{Cluster, InvalidCluster};
 use crate::orchestrator::Settings;
@@ -21,6 +23,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// How each node is reached.
     pub access: BTreeMap<NodeName, Access>,
+    /// What `kbo run` makes the containers of, for nodes of which an image is known.
+    pub containers: BTreeMap<NodeName, Definition>,
     /// `storage`
     pub storage: Storage,
     /// Timeouts, limits, compression.

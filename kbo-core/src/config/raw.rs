@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::container::{RawContainer, RawNodeContainer, RawRole};
 use crate::inventory::Role;
 
 /// The whole file.
@@ -205,6 +206,18 @@ pub struct RawDefaults {
     pub config: Option<String>,
     /// Kafka's log.dirs; likewise.
     pub data: Option<OneOrMany>,
+    /// What `kbo run` makes every container of.
+    #[serde(default)]
+    pub container: RawContainer,
+    /// Controllers' own.
+    #[serde(default)]
+    pub controller: RawRole,
+    /// Brokers' own.
+    #[serde(default)]
+    pub broker: RawRole,
+    /// Combined nodes' own.
+    #[serde(default)]
+    pub combined: RawRole,
 }
 
 /// `[[node]]`
@@ -217,8 +230,8 @@ pub struct RawNode {
     pub role: Role,
     /// Host name or address, for SSH.
     pub host: Option<String>,
-    /// The container's name.
-    pub container: Option<String>,
+    /// The container's name, or what `kbo run` makes it of.
+    pub container: Option<RawNodeContainer>,
     /// How it is reached.
     pub transport: Option<TransportKind>,
     /// Its configuration directory.

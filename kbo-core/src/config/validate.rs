@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::container::{Paths, RawContainer, RawNodeContainer, definition};
 use super::raw::{OneOrMany, Raw, RawNode, TransportKind};
 use super::{Access, Config, ConfigError, Kafka, Ssh, Storage};
+use crate::container::Definition;
 use crate::ids::{ClusterId, ClusterName, InvalidId, NodeName};
-use crate::inventory::{Cluster, Node};
+use crate::inventory::{Cluster, Node, Role};
 use crate::orchestrator::Settings;
 
 impl Config {
@@ -29,9 +31,14 @@ impl Config {
             .iter()
             .map(|node| self::node(raw, node))
             .collect::<Result<Vec<_>, _>>()?;
+        let settings = settings(raw)?;
         let mut access = BTreeMap::new();
+        let mut containers = BTreeMap::new();
         for (node, checked) in raw.node.iter().zip(&nodes) {
             access.insert(checked.name.clone(), self::access(raw, node, home)?);
+            if let Some(container) = container(raw, node, checked, settings.stop_timeout, home)? {
+                containers.insert(checked.name.clone(), container);
+            }
         }
         Ok(Self {
             cluster_name: id::<ClusterName>("cluster.name", name)?,
@@ -47,7 +54,8 @@ impl Config {
                 cold: expand(cold, home),
                 retention_days: positive("storage.retention_days", raw.storage.retention_days, 30)?,
             },
-            settings: settings(raw)?,
+            containers,
+            settings,
             kafka: kafka(raw, home)?,
             engine_socket: raw
                 .engine
@@ -59,14 +67,14 @@ impl Config {
     }
 }
 
-fn missing(key: &str, instead: &str) -> ConfigError {
+pub(super) fn missing(key: &str, instead: &str) -> ConfigError {
     ConfigError::Missing {
         key: key.to_owned(),
         instead: instead.to_owned(),
     }
 }
 
-fn value(key: &str, value: impl ToString, why: &str, instead: &str) -> ConfigError {
+pub(super) fn value(key: &str, value: impl ToString, why: &str, instead: &str) -> ConfigError {
     ConfigError::Value {
         key: key.to_owned(),
         value: value.to_string(),
@@ -243,7 +251,12 @@ fn node(raw: &Raw, node: &RawNode) -> Result<Node, ConfigError> {
             ));
         }
     }
-    let container = node.container.clone().unwrap_or_else(|| node.name.clone());
+    let container = node
+        .container
+        .as_ref()
+        .and_then(RawNodeContainer::name)
+        .unwrap_or(&node.name);
+    let container = id::<NodeName>(&key("container"), container)?.to_string();
     Ok(Node {
         name,
         role: node.role,
@@ -252,6 +265,52 @@ fn node(raw: &Raw, node: &RawNode) -> Result<Node, ConfigError> {
         data,
         node_id: node.node_id,
     })
+}
+
+/// What the container is made of, from the most general table to the node's own.
+fn container(
+    raw: &Raw,
+    node: &RawNode,
+    checked: &Node,
+    stop_timeout: Duration,
+    home: Option<&Path>,
+) -> Result<Option<Definition>, ConfigError> {
+    let defaults = &raw.defaults;
+    let (role_key, role) = match node.role {
+        Role::Controller => ("controller", &defaults.controller),
+        Role::Broker => ("broker", &defaults.broker),
+        Role::Combined => ("combined", &defaults.combined),
+    };
+    for (level, table) in [
+        ("defaults", &defaults.container),
+        (&format!("defaults.{role_key}"), &role.container),
+    ] {
+        if let Some(name) = &table.name {
+            let key = format!("{level}.container.name");
+            return Err(value(
+                &key,
+                format!("{name:?}"),
+                "only a node's own container has a name",
+                "it at the node",
+            ));
+        }
+    }
+    let mut levels: Vec<&RawContainer> = vec![&defaults.container, &role.container];
+    if let Some(RawNodeContainer::Definition(own)) = &node.container {
+        levels.push(own);
+    }
+    let paths = match node.transport.or(defaults.transport).unwrap_or_default() {
+        TransportKind::Docker => Paths::InContainer,
+        TransportKind::Ssh | TransportKind::Local => Paths::OnNode,
+    };
+    let mut definition = definition(&levels, checked, paths, stop_timeout.as_secs())?;
+    if let Some(file) = definition
+        .as_mut()
+        .and_then(|definition| definition.environment_file.as_mut())
+    {
+        *file = expand(file, home);
+    }
+    Ok(definition)
 }
 
 fn access(raw: &Raw, node: &RawNode, home: Option<&Path>) -> Result<Access, ConfigError> {
@@ -314,7 +373,6 @@ fn access(raw: &Raw, node: &RawNode, home: Option<&Path>) -> Result<Access, Conf
 mod tests {
     use super::*;
     use crate::config::raw::{RawCluster, RawDefaults, RawStorage};
-    use crate::inventory::Role;
 
     fn raw_node(name: &str, role: Role) -> RawNode {
         RawNode {
@@ -348,6 +406,7 @@ mod tests {
                 transport: None,
                 config: Some("/data/config".to_owned()),
                 data: Some(OneOrMany::One("/data/kafka/".to_owned())),
+                ..RawDefaults::default()
             },
             node: vec![raw_node("b1", Role::Broker), raw_node("c1", Role::Controller)],
             ..Raw::default()

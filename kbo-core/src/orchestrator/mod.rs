@@ -5,6 +5,7 @@
 //! 1. [`Orchestrator::prepare_backup`] and its siblings look and plan;
 //! 2. [`Orchestrator::execute`] does what the plan says, journalled, and undoes it where it fails.
 
+mod containers;
 mod execute;
 mod gated;
 mod gather;
@@ -23,16 +24,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cancel::Cancel;
+use crate::container::Body;
 use crate::ids::{ClusterId, ClusterName, NodeName};
 use crate::inventory::{Cluster, Dataset};
 use crate::manifest::Manifest;
 use crate::plan::{Plan, Prior};
 use crate::ports::clock::Clock;
 use crate::ports::monitor::Monitor;
-use crate::ports::node::{NodeError, NodeFacts, NodeTransport, PartitionState};
+use crate::ports::node::{ContainerReport, FormatRequest, NodeError, NodeFacts, NodeTransport, PartitionState};
 use crate::ports::store::BackupStore;
 use crate::preflight::Finding;
 
+pub use containers::{Formatting, Quorum, RunRequest};
 pub use gather::Facts;
 pub use recover::Recovered;
 
@@ -117,6 +120,12 @@ pub struct Prepared {
     pub partitions: Option<Vec<PartitionState>>,
     /// The backup that is restored.
     pub source: Option<Manifest>,
+    /// What the containers that are created, or format log dirs, are made of.
+    pub containers: BTreeMap<NodeName, Body>,
+    /// Where the containers differ from that.
+    pub comparisons: BTreeMap<NodeName, ContainerReport>,
+    /// How log dirs are formatted.
+    pub formatting: BTreeMap<NodeName, FormatRequest>,
 }
 
 /// A backup asked for.

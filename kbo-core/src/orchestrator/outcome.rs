@@ -88,6 +88,10 @@ fn verdict(report: &Report, id: Option<&BackupId>, damage: &[String]) -> String 
         Operation::Stop => "stop".to_owned(),
         Operation::Start => "start".to_owned(),
         Operation::Restart => "restart".to_owned(),
+        Operation::RollingRestart => "rolling restart".to_owned(),
+        Operation::Run => "run".to_owned(),
+        Operation::Remove => "remove".to_owned(),
+        Operation::Format => "format".to_owned(),
     };
     let window = report
         .window_seconds
@@ -114,9 +118,14 @@ fn verdict(report: &Report, id: Option<&BackupId>, damage: &[String]) -> String 
             some_of(damage)
         ),
         // What was started runs on: taking it down again would help nobody.
-        Outcome::Failed if report.operation == Operation::Start => format!("{what} failed: {first}"),
+        Outcome::Failed if matches!(report.operation, Operation::Start | Operation::Run) => {
+            format!("{what} failed: {first}")
+        }
+        Outcome::Failed if report.operation == Operation::Remove => {
+            format!("{what} failed, what is removed is removed, data stay: {first}")
+        }
         Outcome::Failed => format!("{what} failed, the cluster is as it was found{window}: {first}"),
-        Outcome::Interrupted if report.operation == Operation::Start => {
+        Outcome::Interrupted if matches!(report.operation, Operation::Start | Operation::Run) => {
             format!("{what} interrupted; what was started runs on")
         }
         Outcome::Interrupted => format!("{what} interrupted, the cluster is as it was found{window}"),

@@ -9,7 +9,7 @@ use super::run::{Halt, Run};
 use crate::ids::NodeName;
 use crate::inventory::Role;
 use crate::journal::Entry;
-use crate::machine::{Event, Phase};
+use crate::machine::{Event, Operation, Phase};
 use crate::plan::{PlannedPhase, Step};
 use crate::ports::monitor::MonitorEvent;
 use crate::report::chain;
@@ -103,7 +103,7 @@ impl Run<'_> {
         let is_past_return = match phase {
             Phase::Cleaning => true,
             Phase::Committing => self.harvest().committed,
-            Phase::Settling => self.is_restore(),
+            Phase::Settling => self.is_restore() || self.prepared.plan.operation == Operation::Run,
             _ => false,
         };
         if self.o.cancel.is_asked() && !is_past_return {

@@ -1,5 +1,8 @@
 //! Preparing a run: look, judge, plan. Nothing is touched.
 
+use std::collections::BTreeMap;
+
+use super::containers::accept;
 use super::{BackupRequest, Facts, Orchestrator, Prepared, RestoreRequest};
 use crate::ids::{BackupId, NodeName, RunId};
 use crate::inventory::{Dataset, Node};
@@ -75,7 +78,9 @@ impl Orchestrator {
     }
 
     /// Prepares a start, stop or restart of `chosen` nodes (all where empty).
-    pub async fn prepare_power(&self, operation: Operation, chosen: &[NodeName]) -> Prepared {
+    ///
+    /// With `force` brokers may be left without a quorum.
+    pub async fn prepare_power(&self, operation: Operation, chosen: &[NodeName], force: bool) -> Prepared {
         self.monitor.event(MonitorEvent::Phase(Phase::Preflight));
         let mut facts = self.look(&Purpose::Power, &[]).await;
         let plan = Plan::power(
@@ -85,7 +90,11 @@ impl Orchestrator {
             &self.cluster,
             &facts.prior,
         );
-        facts.findings.extend(self.unsafe_power(operation, chosen, &facts));
+        facts.findings.extend(self.unknown(chosen));
+        let findings = self.unsafe_power(operation, chosen, &facts);
+        facts
+            .findings
+            .extend(findings.into_iter().map(|finding| accept(finding, force)));
         prepared(plan, facts, None)
     }
 
@@ -145,19 +154,11 @@ impl Orchestrator {
     }
 
     /// Stopping a controller under running brokers, or starting a broker without a quorum.
-    fn unsafe_power(&self, operation: Operation, chosen: &[NodeName], facts: &Facts) -> Vec<Finding> {
+    pub(super) fn unsafe_power(&self, operation: Operation, chosen: &[NodeName], facts: &Facts) -> Vec<Finding> {
         let is_chosen = |name: &NodeName| chosen.is_empty() || chosen.contains(name);
         let is_up = |name: &NodeName| facts.prior.get(name).is_some_and(|state| state.is_up());
         let nodes = self.cluster.start_order();
         let mut findings = vec![];
-        for name in chosen.iter().filter(|name| self.cluster.node(name).is_none()) {
-            findings.push(Finding {
-                severity: Severity::Refusal,
-                node: None,
-                message: format!("{name} is not a node of this cluster"),
-                hint: Some("kbo status lists them".to_owned()),
-            });
-        }
         let controllers = || nodes.iter().filter(|node| node.role.is_controller());
         let brokers_stay_up = nodes
             .iter()
@@ -172,7 +173,7 @@ impl Orchestrator {
                     severity: Severity::Refusal,
                     node: None,
                     message: "brokers would run on without a quorum of controllers".to_owned(),
-                    hint: Some("stop the brokers too, or first".to_owned()),
+                    hint: Some("stop the brokers too, or first; --force goes on".to_owned()),
                 });
             }
         }
@@ -191,7 +192,7 @@ impl Orchestrator {
                     severity: Severity::Refusal,
                     node: None,
                     message: "the brokers would start without a quorum of controllers".to_owned(),
-                    hint: Some("start the controllers too, or first".to_owned()),
+                    hint: Some("start the controllers too, or first; --force goes on".to_owned()),
                 });
             }
         }
@@ -221,7 +222,7 @@ fn copied_window(facts: &Facts) -> Option<String> {
     ))
 }
 
-fn prepared(plan: Plan, facts: Facts, source: Option<Manifest>) -> Prepared {
+pub(super) fn prepared(plan: Plan, facts: Facts, source: Option<Manifest>) -> Prepared {
     let mut findings = facts.findings;
     let moves_data = |step: &Step| matches!(step, Step::Archive { .. } | Step::Stage { .. });
     if (plan.operation.makes_backup() || plan.operation == Operation::Restore) && !plan.steps().any(moves_data) {
@@ -240,5 +241,8 @@ fn prepared(plan: Plan, facts: Facts, source: Option<Manifest>) -> Prepared {
         prior: facts.prior,
         partitions: facts.partitions,
         source,
+        containers: BTreeMap::new(),
+        comparisons: BTreeMap::new(),
+        formatting: BTreeMap::new(),
     }
 }

@@ -54,6 +54,9 @@ impl Orchestrator {
                 prior,
                 partitions: None,
                 source: None,
+                containers: BTreeMap::new(),
+                comparisons: BTreeMap::new(),
+                formatting: BTreeMap::new(),
             };
             let swapped = entries.iter().any(|entry| {
                 matches!(

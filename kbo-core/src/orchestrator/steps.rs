@@ -12,8 +12,8 @@ use crate::machine::Operation;
 use crate::manifest::ArchiveRecord;
 use crate::plan::Step;
 use crate::ports::node::{
-    ArchiveRequest, CleanRequest, Lease, NodeError, NodeErrorKind, SnapshotRequest, StageRequest, StopRequest,
-    SwapRequest,
+    ArchiveRequest, CleanRequest, ContainerRequest, Lease, NodeError, NodeErrorKind, SnapshotRequest, StageRequest,
+    StopRequest, SwapRequest,
 };
 use crate::text::some_of;
 
@@ -73,6 +73,17 @@ impl Run<'_> {
                 self.o.transport(node)?.clean(&request).await?;
                 Ok(StepOutcome::Done)
             }
+            Step::Create { node, replace } => self.create(node, *replace).await.map(done),
+            Step::TakeBack { node } => self
+                .ask_container(node, &ContainerRequest::TakeBack(run()))
+                .await
+                .map(done),
+            Step::DropReplaced { node } => self
+                .ask_container(node, &ContainerRequest::DropReplaced(run()))
+                .await
+                .map(done),
+            Step::Remove { node } => self.ask_container(node, &ContainerRequest::Remove).await.map(done),
+            Step::Format { node } => self.format(node).await.map(done),
             Step::Abandon => {
                 match &self.writer {
                     Some(writer) => writer.abandon().await?,
@@ -85,7 +96,7 @@ impl Run<'_> {
 
     /// A stop that is meant to last takes no lease.
     fn lease(&self) -> Option<Lease> {
-        let lasting = self.prepared.plan.operation == Operation::Stop;
+        let lasting = matches!(self.prepared.plan.operation, Operation::Stop | Operation::Remove);
         (!lasting).then_some(Lease {
             grace: self.o.settings.lease_grace,
         })
@@ -94,17 +105,24 @@ impl Run<'_> {
     async fn await_isr(&self) -> Result<StepOutcome, StepError> {
         let up = self.up();
         let expected = match (&self.prepared.partitions, self.prepared.plan.operation) {
-            (Some(before), Operation::ColdBackup | Operation::Restart) => Expected::AsBefore(before),
+            (Some(before), Operation::ColdBackup | Operation::Restart | Operation::RollingRestart) => {
+                Expected::AsBefore(before)
+            }
             _ => Expected::On(self.node_ids(&up)),
         };
         let short = self.o.await_isr(&up, expected).await;
         if !short.is_empty() {
             let limit = self.o.settings.isr_timeout.as_secs();
-            self.warn(format!(
+            let text = format!(
                 "after {limit} s {} partitions are not whole: {}",
                 short.len(),
                 some_of(&short)
-            ));
+            );
+            // The next node of a rolling restart may hold the last replica in sync.
+            if self.prepared.plan.operation == Operation::RollingRestart && !self.is_undoing() {
+                return Err(StepError::Said(text));
+            }
+            self.warn(text);
         }
         Ok(StepOutcome::Done)
     }

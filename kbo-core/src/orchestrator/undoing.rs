@@ -41,11 +41,11 @@ impl Run<'_> {
             }
             match step {
                 // Leftovers: invisible, and swept by the next run.
-                Step::Clean { .. } | Step::Abandon => {}
+                Step::Clean { .. } | Step::Abandon | Step::DropReplaced { .. } => {}
                 // Asked twice to hurry, the operator gets the cluster started, not watched.
                 Step::AwaitBroker { .. } if self.o.cancel.urgency() == Urgency::Hurry => {}
                 // A cluster of old and restored nodes must not run.
-                Step::SwapBack { .. } | Step::Stop { .. } => return Event::UndoFailed,
+                Step::SwapBack { .. } | Step::Stop { .. } | Step::TakeBack { .. } => return Event::UndoFailed,
                 Step::AwaitQuorum => {
                     // A controller that does not come up is for a person; the brokers run without it, if the others suffice.
                     whole = false;

@@ -1,6 +1,7 @@
 //! The ports: what the domain asks of the world, each with its contract in prose.
 
 pub mod clock;
+pub mod container;
 pub mod journal;
 pub mod monitor;
 pub mod node;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ClusterId, NodeName, RunId};
 use crate::inventory::Dataset;
 use crate::manifest::{DirRecord, FileRecord, Sha256};
+pub use crate::ports::container::{ContainerReport, ContainerRequest, FormatReport, FormatRequest, QuorumSetup};
 use crate::ports::stream::{ByteSink, ByteSource};
 
 /// One node, reached somehow.
@@ -65,6 +66,16 @@ pub trait NodeTransport: Send + Sync {
 
     /// Undoes `swap`: the live directories are again what they were before it.
     async fn swap_back(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError>;
+
+    /// Compares, creates, replaces or removes the container.
+    async fn container(&self, request: &ContainerRequest) -> Result<ContainerReport, NodeError>;
+
+    /// What the node's properties file (by its path in the container) says of the quorum.
+    async fn quorum_setup(&self, properties: &str) -> Result<QuorumSetup, NodeError>;
+
+    /// Formats log dirs beside the live ones, staged for `swap`, by Kafka's own tool in a one-shot container. The container must be
+    /// stopped or missing.
+    async fn format(&self, request: &FormatRequest) -> Result<FormatReport, NodeError>;
 
     /// Removes work folders: of one run, or of every run but those named.
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError>;

@@ -83,6 +83,10 @@ pub enum Purpose {
     },
     /// A start, stop or restart.
     Power,
+    /// Creation or removal of containers, of which any may be missing.
+    Run,
+    /// Formatting of log dirs.
+    Format,
     /// A look.
     Look,
 }
@@ -125,7 +129,10 @@ pub fn judge(input: &Input<'_>) -> Vec<Finding> {
             None => judge.refuse(Some(node), "was not looked at".to_owned(), None),
         }
     }
-    judge.identities();
+    // What is formatted has no identity yet, or loses it.
+    if !matches!(input.purpose, Purpose::Format) {
+        judge.identities();
+    }
     judge.kafka();
     judge.node_space();
     judge.store_space();
@@ -171,7 +178,7 @@ impl Judge<'_> {
     fn concerns(&self, dir: &DirFacts) -> bool {
         match self.input.purpose {
             Purpose::Backup { datasets, .. } | Purpose::Restore { datasets, .. } => datasets.contains(&dir.dataset),
-            Purpose::Power | Purpose::Look => true,
+            Purpose::Power | Purpose::Run | Purpose::Format | Purpose::Look => true,
         }
     }
 }

@@ -21,10 +21,11 @@ impl Judge<'_> {
         }
         match &facts.container {
             Err(error) => self.refuse(Some(node), error.message.clone(), error.hint.clone()),
+            Ok(None) if matches!(self.input.purpose, Purpose::Run | Purpose::Format) => {}
             Ok(None) => self.refuse(
                 Some(node),
                 format!("the engine knows no container named {}", node.container),
-                Some("create it, or set `container` of this node in kbo.toml".to_owned()),
+                Some("kbo run creates it; or set `container` of this node in kbo.toml".to_owned()),
             ),
             Ok(Some(container)) => self.container(node, container, facts),
         }
@@ -64,7 +65,9 @@ impl Judge<'_> {
                 format!("the container {} is paused", node.container),
                 Some(format!("unpause it: docker unpause {}", node.container)),
             ),
-            ContainerState::Stopped if !matches!(self.input.purpose, Purpose::Power) => {
+            ContainerState::Stopped
+                if !matches!(self.input.purpose, Purpose::Power | Purpose::Run | Purpose::Format) =>
+            {
                 self.warn(
                     Some(node),
                     format!("the container {} is stopped, and stays so", node.container),
@@ -139,11 +142,13 @@ impl Judge<'_> {
                     )),
                 );
             }
-            (Purpose::Restore { .. }, Presence::Filled | Presence::Empty) if dir.is_mount_point => self.refuse(
-                Some(node),
-                format!("{} is a mount point: it cannot be swapped by a rename", dir.path),
-                Some("use a directory below the mount point as log dir".to_owned()),
-            ),
+            (Purpose::Restore { .. } | Purpose::Format, Presence::Filled | Presence::Empty) if dir.is_mount_point => {
+                self.refuse(
+                    Some(node),
+                    format!("{} is a mount point: it cannot be swapped by a rename", dir.path),
+                    Some("use a directory below the mount point as log dir".to_owned()),
+                )
+            }
             _ => {}
         }
         if let (Purpose::Backup { cold: true, .. }, LinkProbe::Fails(why)) = (self.input.purpose, &dir.link) {
@@ -158,7 +163,7 @@ impl Judge<'_> {
                 None,
             );
         }
-        if !matches!(self.input.purpose, Purpose::Restore { .. }) {
+        if !matches!(self.input.purpose, Purpose::Restore { .. } | Purpose::Format) {
             for unknown in &dir.unknown_dirs {
                 self.refuse(
                     Some(node),

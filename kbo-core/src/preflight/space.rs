@@ -27,7 +27,7 @@ impl Judge<'_> {
                         let sizes = need.get(&(node.name.clone(), dir.dataset));
                         sizes.and_then(|sizes| sizes.get(*at)).copied().unwrap_or(0)
                     }
-                    Purpose::Power | Purpose::Look => 0,
+                    Purpose::Power | Purpose::Run | Purpose::Format | Purpose::Look => 0,
                 };
                 *at += 1;
                 need.entry(dir.device).or_insert((0, dir)).0 += bytes;

@@ -109,6 +109,18 @@ impl NodeTransport for FaultyNode {
         self.around("swap_back", self.inner.swap_back(request)).await
     }
 
+    async fn container(&self, request: &ContainerRequest) -> Result<ContainerReport, NodeError> {
+        self.around("container", self.inner.container(request)).await
+    }
+
+    async fn quorum_setup(&self, properties: &str) -> Result<QuorumSetup, NodeError> {
+        self.around("quorum_setup", self.inner.quorum_setup(properties)).await
+    }
+
+    async fn format(&self, request: &FormatRequest) -> Result<FormatReport, NodeError> {
+        self.around("format", self.inner.format(request)).await
+    }
+
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError> {
         self.around("clean", self.inner.clean(request)).await
     }

@@ -39,6 +39,12 @@ mock! {
         /// As the port's.
         pub fn swap_back(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError>;
         /// As the port's.
+        pub fn container(&self, request: &ContainerRequest) -> Result<ContainerReport, NodeError>;
+        /// As the port's.
+        pub fn quorum_setup(&self, properties: &str) -> Result<QuorumSetup, NodeError>;
+        /// As the port's.
+        pub fn format(&self, request: &FormatRequest) -> Result<FormatReport, NodeError>;
+        /// As the port's.
         pub fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError>;
         /// As the port's.
         pub fn forgo(&self) -> Result<(), NodeError>;
@@ -101,6 +107,18 @@ impl NodeTransport for MockNodeTransport {
 
     async fn swap_back(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
         self.swap_back(request)
+    }
+
+    async fn container(&self, request: &ContainerRequest) -> Result<ContainerReport, NodeError> {
+        self.container(request)
+    }
+
+    async fn quorum_setup(&self, properties: &str) -> Result<QuorumSetup, NodeError> {
+        self.quorum_setup(properties)
+    }
+
+    async fn format(&self, request: &FormatRequest) -> Result<FormatReport, NodeError> {
+        self.format(request)
     }
 
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError> {

@@ -6,6 +6,7 @@
 mod clock;
 mod cluster;
 pub mod conformance;
+mod containers;
 mod faults;
 mod faulty;
 mod kafka;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::clock::breathe;
 use super::cluster::{FakeCluster, World};
+use super::containers;
 use super::lease::{run_container, swap_back};
 use super::packing::{pack, sha256, size_of, unpack};
 use super::state::{Held, Image, NodeState, Work};
@@ -84,7 +85,7 @@ fn state(message: String) -> NodeError {
 }
 
 /// From its first touch on, a node knows what it would have to undo alone.
-fn work<'a>(node: &'a mut NodeState, run: &RunId) -> &'a mut Work {
+pub(super) fn work<'a>(node: &'a mut NodeState, run: &RunId) -> &'a mut Work {
     node.lease.get_or_insert_with(|| Held {
         run: run.clone(),
         start: false,
@@ -426,6 +427,27 @@ impl NodeTransport for FakeNode {
         } else {
             Ok(SwapOutcome::AlreadySwapped)
         }
+    }
+
+    async fn container(&self, request: &ContainerRequest) -> Result<ContainerReport, NodeError> {
+        let mut world = self.world().await?;
+        containers::container(&mut world, &self.name, request)
+    }
+
+    async fn quorum_setup(&self, _properties: &str) -> Result<QuorumSetup, NodeError> {
+        let mut world = self.world().await?;
+        let node = self.node(&mut world);
+        let address = format!("{}:9093", self.name);
+        Ok(QuorumSetup {
+            node_id: Some(node.node_id),
+            is_static: node.static_quorum,
+            controller: node.role.is_controller().then_some(address),
+        })
+    }
+
+    async fn format(&self, request: &FormatRequest) -> Result<FormatReport, NodeError> {
+        let mut world = self.world().await?;
+        containers::format(&mut world, &self.name, request)
     }
 
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError> {

@@ -91,6 +91,14 @@ pub struct NodeState {
     pub work: BTreeMap<RunId, Work>,
     /// Replaced directories kept on request.
     pub kept: Vec<String>,
+    /// The container's definition, as the engine was asked for it; `None` where somebody else made it.
+    pub defined: Option<serde_json::Value>,
+    /// The container that a run's replacement has put aside.
+    pub aside: Option<(RunId, Option<serde_json::Value>)>,
+    /// controller.quorum.voters is set.
+    pub static_quorum: bool,
+    /// Containers removed.
+    pub removed: u32,
     /// Since when the container has been in its state.
     pub(super) since: Duration,
     pub(super) stopped_by_kbo: bool,

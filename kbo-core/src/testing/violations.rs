@@ -6,7 +6,7 @@ use super::cluster::World;
 use crate::ids::{NodeName, RunId};
 
 impl World {
-    fn violate(&mut self, what: String) {
+    pub(super) fn violate(&mut self, what: String) {
         self.violations.push(what);
     }
 

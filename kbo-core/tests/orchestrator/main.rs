@@ -1,6 +1,7 @@
 //! The orchestrator over the fake cluster: undisturbed, disturbed at every operation, killed, interrupted, refused.
 
 mod conforming;
+mod containers;
 mod crashes;
 mod faults;
 mod interruptions;

@@ -24,7 +24,7 @@ async fn power(
         monitor: std::sync::Arc::new(recorder.clone()),
         ..cluster.orchestrator(&MemoryStore::default(), faults)
     };
-    let prepared = orchestrator.prepare_power(operation, &names(nodes)).await;
+    let prepared = orchestrator.prepare_power(operation, &names(nodes), false).await;
     let report = orchestrator.execute(prepared).await;
     assert_eq!(cluster.violations(), Vec::<String>::new(), "{report:#?}");
     assert_eq!(cluster.leftovers(), Vec::<String>::new(), "{report:#?}");

@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kbo_core::ids::NodeName;
 use kbo_core::ports::node::{
-    ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerState, FactsRequest,
-    KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, SnapshotReport, SnapshotRequest,
-    StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
+    ContainerState, FactsRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind,
+    NodeFacts, NodeTransport, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport, StageRequest, StartOutcome,
+    StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource, StreamError};
 use tokio::sync::Mutex;
@@ -414,6 +415,18 @@ impl<C: Carrier> NodeTransport for RemoteNode<C> {
 
     async fn swap_back(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
         call!(self, Request::SwapBack(request.clone()), Reply::Swap)
+    }
+
+    async fn container(&self, request: &ContainerRequest) -> Result<ContainerReport, NodeError> {
+        call!(self, Request::Container(request.clone()), Reply::Container)
+    }
+
+    async fn quorum_setup(&self, properties: &str) -> Result<QuorumSetup, NodeError> {
+        call!(self, Request::QuorumSetup(properties.to_owned()), Reply::QuorumSetup)
+    }
+
+    async fn format(&self, request: &FormatRequest) -> Result<FormatReport, NodeError> {
+        call!(self, Request::Format(request.clone()), Reply::Format)
     }
 
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError> {

@@ -45,6 +45,7 @@ impl Connection {
             writer,
             complaints,
             paths,
+            engine_paths,
             engine_socket,
             guard,
         } = carrier.open().await?;
@@ -60,7 +61,8 @@ impl Connection {
             complaints,
             _guard: Mutex::new(guard),
         };
-        let spec = spec.seen_from(&paths, engine_socket.as_deref());
+        let mut spec = spec.seen_from(&paths, engine_socket.as_deref());
+        spec.engine_paths = engine_paths;
         match connection.begin(&spec).await {
             Ok(Ok(Reply::Done)) => Ok(connection),
             Ok(Ok(_)) => Err(NodeError::new(

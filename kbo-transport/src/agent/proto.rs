@@ -9,9 +9,10 @@ use kbo_core::ids::NodeName;
 use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::FileRecord;
 use kbo_core::ports::node::{
-    ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerState, FactsRequest,
-    KafkaAnswer, KafkaQuestion, NodeError, NodeFacts, PartitionState, SnapshotReport, SnapshotRequest, StageReport,
-    StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
+    ContainerState, FactsRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeFacts,
+    PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport, StageRequest, StartOutcome, StopOutcome,
+    StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::secret::Secret;
 use serde::de::DeserializeOwned;
@@ -24,7 +25,7 @@ use crate::local::NodeSpec;
 pub const MAGIC: &[u8; 8] = b"\0kbo-ag\n";
 
 /// The protocol's version; both ends must speak the same.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The longest payload of a message.
 pub const MAX_MESSAGE: usize = 4 << 20;
@@ -218,6 +219,7 @@ pub struct Open {
     key_pem: Option<String>,
     key_password: Option<String>,
     verify_hostname: bool,
+    engine_paths: Vec<(String, String)>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -253,6 +255,7 @@ impl From<&NodeSpec> for Open {
             key_pem: exposed(&spec.kafka.key_pem),
             key_password: exposed(&spec.kafka.key_password),
             verify_hostname: spec.kafka.verify_hostname,
+            engine_paths: spec.engine_paths.clone(),
         }
     }
 }
@@ -277,12 +280,13 @@ impl From<Open> for NodeSpec {
                 key_password: open.key_password.map(Secret::new),
                 verify_hostname: open.verify_hostname,
             },
+            engine_paths: open.engine_paths,
         }
     }
 }
 
 /// An operation; the methods of the port. Lists that may be long travel in [`Part`]s before it and are empty in here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     /// `facts`
@@ -311,6 +315,12 @@ pub enum Request {
     Clean(CleanRequest),
     /// `forgo`
     Forgo,
+    /// `container`; may hold secrets, as [`Open`] does.
+    Container(ContainerRequest),
+    /// `quorum_setup`
+    QuorumSetup(String),
+    /// `format`
+    Format(FormatRequest),
 }
 
 impl Request {
@@ -318,7 +328,7 @@ impl Request {
     pub fn takes_lease(&self) -> bool {
         match self {
             Request::Stop(request) => request.lease.is_some(),
-            Request::Snapshot(_) | Request::Stage(_) | Request::Swap(_) => true,
+            Request::Snapshot(_) | Request::Stage(_) | Request::Swap(_) | Request::Format(_) => true,
             _ => false,
         }
     }
@@ -335,6 +345,8 @@ impl Request {
                 | Request::ProveClean
                 | Request::Clean(_)
                 | Request::Forgo
+                | Request::Container(_)
+                | Request::QuorumSetup(_)
         )
     }
 }
@@ -367,6 +379,12 @@ pub enum Reply {
     Swap(SwapOutcome),
     /// `clean`
     Clean(CleanReport),
+    /// `container`
+    Container(ContainerReport),
+    /// `quorum_setup`
+    QuorumSetup(QuorumSetup),
+    /// `format`
+    Format(FormatReport),
 }
 
 /// Some entries of a list of the message that follows.

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kbo_core::ids::RunId;
 use kbo_core::ports::node::{
-    ArchiveRequest, CleanReport, CleanRequest, NodeError, NodeErrorKind, NodeTransport, StageRequest, StartOutcome,
-    StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ArchiveRequest, CleanReport, CleanRequest, ContainerRequest, NodeError, NodeErrorKind, NodeTransport, StageRequest,
+    StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource, StreamError};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -224,6 +224,17 @@ impl Session {
             Request::Swap(request) => Reply::Swap(self.swap(&request).await?),
             Request::SwapBack(request) => Reply::Swap(self.swap_back(&request).await?),
             Request::Clean(request) => Reply::Clean(self.clean(request).await?),
+            Request::Container(request) => {
+                if !matches!(request, ContainerRequest::Compare(_)) {
+                    self.claim().await?;
+                }
+                Reply::Container(self.node.container(&request).await?)
+            }
+            Request::QuorumSetup(properties) => Reply::QuorumSetup(self.node.quorum_setup(&properties).await?),
+            Request::Format(request) => {
+                self.begin(&request.run).await?;
+                Reply::Format(self.node.format(&request).await?)
+            }
             Request::Forgo => {
                 // Also what an agent holds that lost its connection and still waits for its client.
                 self.claim().await?;
@@ -406,6 +417,9 @@ fn name_of(request: &Request) -> &'static str {
         Request::SwapBack(_) => "swap back",
         Request::Clean(_) => "clean",
         Request::Forgo => "forgo",
+        Request::Container(_) => "container",
+        Request::QuorumSetup(_) => "quorum setup",
+        Request::Format(_) => "format",
     }
 }
 

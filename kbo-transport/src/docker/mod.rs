@@ -10,6 +10,7 @@ mod attach;
 mod engine;
 mod helper;
 mod mounts;
+mod planned;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -22,6 +23,7 @@ use bollard::query_parameters::{
     AttachContainerOptions, CreateContainerOptions, InspectContainerOptions, ListContainersOptions,
     RemoveContainerOptions, StartContainerOptions, UploadToContainerOptions,
 };
+use kbo_core::container::Body;
 use kbo_core::ports::node::{NodeError, NodeErrorKind};
 
 use crate::binary::{AgentBinary, machines};
@@ -54,6 +56,10 @@ pub struct DockerSettings {
     pub agent_args: Vec<String>,
     /// The helper's image; that of the node's container where none is given. Anything will do, the program needs nothing of it.
     pub helper_image: Option<String>,
+    /// What the node's container is to be made of: where it is missing, the helper is made by this.
+    pub planned: Option<Body>,
+    /// Whether volumes of such a container may be made.
+    pub make_volumes: bool,
     /// Time for each of the engine's answers.
     pub timeout: Duration,
 }
@@ -69,6 +75,8 @@ impl DockerSettings {
             agent_binary: PathBuf::from("/proc/self/exe"),
             agent_args: vec!["agent".into()],
             helper_image: None,
+            planned: None,
+            make_volumes: false,
             timeout: Duration::from_secs(60),
         }
     }
@@ -108,19 +116,32 @@ impl DockerCarrier {
     }
 
     /// The node's container as it is.
-    async fn inspect(&self, docker: &Docker) -> Result<ContainerInspectResponse, NodeError> {
+    async fn inspect(&self, docker: &Docker) -> Result<Node, NodeError> {
         let name = &self.settings.container;
-        docker
-            .inspect_container(name, None::<InspectContainerOptions>)
-            .await
-            .map_err(|error| match error {
-                bollard::errors::Error::DockerResponseServerError { status_code: 404, .. } => NodeError::new(
-                    NodeErrorKind::State,
-                    format!("{}: there is no container {name}", self.describe()),
-                )
-                .hint("is it the container's name (docker ps -a), and this the engine it belongs to ([docker] host)?"),
-                error => self.error(&format!("inspect container {name}"), &error),
-            })
+        let error = match docker.inspect_container(name, None::<InspectContainerOptions>).await {
+            Ok(node) => return Ok(Node::Found(Box::new(node))),
+            Err(error) => error,
+        };
+        match (error, &self.settings.planned) {
+            (bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }, Some(body)) => {
+                let planned = planned::inspected(docker, &self.settings, body).await?;
+                Ok(Node::Planned(Box::new(planned)))
+            }
+            (bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }, None) => {
+                let text = format!("{}: there is no container {name}", self.describe());
+                let hint = "is it the container's name (docker ps -a), and this the engine it belongs to ([docker] host)? kbo run creates it, where [defaults.container] defines it";
+                Err(NodeError::new(NodeErrorKind::State, text).hint(hint))
+            }
+            (error, _) => Err(self.error(&format!("inspect container {name}"), &error)),
+        }
+    }
+
+    fn layout(&self, dirs: &[String], node: &ContainerInspectResponse) -> Result<Layout, NodeError> {
+        Layout::of(
+            &self.settings.container,
+            dirs,
+            node.mounts.as_deref().unwrap_or_default(),
+        )
     }
 
     /// The program must be made for the engine's machine.
@@ -279,6 +300,12 @@ impl DockerCarrier {
     }
 }
 
+/// The node's container: as the engine tells it, or as it will.
+enum Node {
+    Found(Box<ContainerInspectResponse>),
+    Planned(Box<ContainerInspectResponse>),
+}
+
 #[async_trait]
 impl Carrier for DockerCarrier {
     async fn open(&self) -> Result<AgentPipe, NodeError> {
@@ -286,11 +313,18 @@ impl Carrier for DockerCarrier {
         let docker = engine::connect(&self.settings).await?;
         self.check_machine(&docker, binary).await?;
         let node = self.inspect(&docker).await?;
-        let layout = Layout::of(
-            &self.settings.container,
-            &self.settings.dirs,
-            node.mounts.as_deref().unwrap_or_default(),
-        )?;
+        let layout = match &node {
+            Node::Found(node) => self.layout(&self.settings.dirs, node)?,
+            // What has no place yet cannot be reached; it is empty.
+            Node::Planned(node) => {
+                let dirs = &self.settings.dirs;
+                let placed = dirs
+                    .iter()
+                    .filter(|dir| self.layout(std::slice::from_ref(dir), node).is_ok());
+                self.layout(&placed.cloned().collect::<Vec<_>>(), node)?
+            }
+        };
+        let (Node::Found(node) | Node::Planned(node)) = node;
         self.sweep(&docker).await;
         let id = self.create(&docker, &node, &layout, binary).await?;
         let (ends, complaints) = match self.start(&docker, &id).await {
@@ -305,6 +339,7 @@ impl Carrier for DockerCarrier {
             reader: Box::new(ends.reader),
             writer: Box::new(ends.writer),
             complaints: complaints.reader(),
+            engine_paths: layout.engine_paths(),
             paths: layout.paths,
             engine_socket: Some(helper::SOCKET.to_owned()),
             guard: Box::new(ends.guard),

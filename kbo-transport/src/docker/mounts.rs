@@ -21,6 +21,12 @@ pub(super) fn target(n: usize) -> String {
 }
 
 impl Layout {
+    /// (folder in the helper, the same on the engine's machine).
+    pub(super) fn engine_paths(&self) -> Vec<(String, String)> {
+        let sources = self.sources.iter().enumerate();
+        sources.map(|(n, source)| (target(n), source.clone())).collect()
+    }
+
     /// Finds each directory in the container's mounts.
     ///
     /// What is mounted is always a folder that CONTAINS the directory, never the directory itself: snapshots and staging lie

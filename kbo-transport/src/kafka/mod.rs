@@ -8,6 +8,7 @@ mod config;
 mod listener;
 mod messages;
 mod properties;
+mod quorum;
 mod tls;
 mod version;
 mod wire;

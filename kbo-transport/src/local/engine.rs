@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kbo_core::ports::node::{ContainerFacts, EngineFacts, NodeError, StartOutcome};
+use serde_json::Value;
 
 /// A container engine, as far as one node's container goes.
 ///
@@ -28,6 +29,27 @@ pub trait Engine: Send + Sync {
 
     /// Starts the container.
     async fn start(&self, container: &str) -> Result<StartOutcome, NodeError>;
+
+    /// The container as the engine's API tells it, nothing redacted: to be compared, never to be shown or kept.
+    async fn raw(&self, container: &str) -> Result<Option<Value>, NodeError>;
+
+    /// The configuration of an image (`Config` of its inspect); `None` where the engine does not have it.
+    async fn image(&self, image: &str) -> Result<Option<Value>, NodeError>;
+
+    /// Fetches an image from its registry.
+    async fn pull(&self, image: &str) -> Result<(), NodeError>;
+
+    /// Creates a container.
+    async fn create(&self, container: &str, body: &Value) -> Result<(), NodeError>;
+
+    /// Gives a container another name.
+    async fn rename(&self, from: &str, to: &str) -> Result<(), NodeError>;
+
+    /// Removes a container that does not run; its volumes stay. That there is none is fine.
+    async fn remove(&self, container: &str) -> Result<(), NodeError>;
+
+    /// Runs a container to its end and removes it with the volumes that came with it: exit code, and the last of what it said.
+    async fn run_once(&self, container: &str, body: &Value) -> Result<(i64, String), NodeError>;
 }
 
 /// A container as the engine describes it.

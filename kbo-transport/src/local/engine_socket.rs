@@ -7,11 +7,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error as BollardError;
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum as Status};
-use bollard::query_parameters::{InspectContainerOptions, StartContainerOptions, StopContainerOptions, TopOptions};
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum as Status};
+use bollard::query_parameters::{
+    CreateContainerOptions, CreateImageOptions, InspectContainerOptions, LogsOptions, RemoveContainerOptions,
+    RenameContainerOptions, StartContainerOptions, StopContainerOptions, TopOptions, WaitContainerOptions,
+};
+use futures_util::{StreamExt, TryStreamExt};
 use kbo_core::ports::node::{
     ContainerFacts, ContainerState, EngineFacts, Mount, NodeError, NodeErrorKind, StartOutcome,
 };
+use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
@@ -24,6 +29,12 @@ const REQUEST: Duration = Duration::from_secs(60);
 /// How much longer than the container's own timeout a stop may take until the engine counts as hung: after the kill the engine
 /// still has to unmount.
 const AFTER_KILL: Duration = Duration::from_secs(120);
+
+/// How long a registry has for an image.
+const PULL: Duration = Duration::from_secs(1800);
+
+/// How long a container that runs once may take.
+const ONE_SHOT: Duration = Duration::from_secs(600);
 
 /// An engine that listens on a Unix socket.
 pub struct EngineSocket {
@@ -204,6 +215,154 @@ impl Engine for EngineSocket {
             Err(error) => Err(self.failed(&format!("start {container}"), &error)),
         }
     }
+
+    async fn raw(&self, container: &str) -> Result<Option<Value>, NodeError> {
+        let container = checked(container)?;
+        let found = self
+            .client()
+            .await?
+            .inspect_container(container, None::<InspectContainerOptions>)
+            .await;
+        match found {
+            Ok(response) => Ok(Some(serde_json::to_value(response).unwrap_or_default())),
+            Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+            Err(error) => Err(self.failed(&format!("inspect {container}"), &error)),
+        }
+    }
+
+    async fn image(&self, image: &str) -> Result<Option<Value>, NodeError> {
+        match self.client().await?.inspect_image(image_name(image)?).await {
+            Ok(response) => Ok(Some(serde_json::to_value(response.config).unwrap_or_default())),
+            Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+            Err(error) => Err(self.failed(&format!("look at the image {image}"), &error)),
+        }
+    }
+
+    async fn pull(&self, image: &str) -> Result<(), NodeError> {
+        let patient = self.client().await?.clone().with_timeout(PULL);
+        // Without a tag the engine would fetch all there are.
+        let name = image_name(image)?;
+        let last = name.rsplit('/').next().unwrap_or(name);
+        let tag = (!last.contains([':', '@'])).then(|| "latest".to_owned());
+        let options = CreateImageOptions {
+            from_image: Some(name.to_owned()),
+            tag,
+            ..Default::default()
+        };
+        let pulled = patient
+            .create_image(Some(options), None, None)
+            .try_for_each(|_| async { Ok(()) })
+            .await;
+        pulled.map_err(|error| {
+            let hint = format!("fetch it on the node by hand (docker pull {image}, or docker save there and docker load here), then try again");
+            self.failed(&format!("fetch the image {image}"), &error).hint(hint)
+        })
+    }
+
+    async fn create(&self, container: &str, body: &Value) -> Result<(), NodeError> {
+        let container = checked(container)?;
+        let body: ContainerCreateBody = serde_json::from_value(body.clone()).map_err(|error| {
+            NodeError::new(
+                NodeErrorKind::Engine,
+                format!("the definition of {container} is none that an engine takes: {error}"),
+            )
+        })?;
+        let options = CreateContainerOptions {
+            name: Some(container.to_owned()),
+            ..Default::default()
+        };
+        let created = self.client().await?.create_container(Some(options), body).await;
+        let created = created.map_err(|error| self.failed(&format!("create {container}"), &error))?;
+        for warning in created.warnings {
+            tracing::warn!(container, warning, "the engine warns");
+        }
+        Ok(())
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<(), NodeError> {
+        let options = RenameContainerOptions {
+            name: checked(to)?.to_owned(),
+        };
+        let renamed = self.client().await?.rename_container(checked(from)?, options).await;
+        renamed.map_err(|error| self.failed(&format!("rename {from} to {to}"), &error))
+    }
+
+    async fn remove(&self, container: &str) -> Result<(), NodeError> {
+        match self
+            .client()
+            .await?
+            .remove_container(checked(container)?, None::<RemoveContainerOptions>)
+            .await
+        {
+            Ok(()) | Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+            Err(error) => Err(self.failed(&format!("remove {container}"), &error)),
+        }
+    }
+
+    async fn run_once(&self, container: &str, body: &Value) -> Result<(i64, String), NodeError> {
+        self.create(container, body).await?;
+        let ran = self.to_its_end(container).await;
+        let options = RemoveContainerOptions {
+            force: true,
+            v: true,
+            link: false,
+        };
+        if let Err(error) = self.client().await?.remove_container(container, Some(options)).await {
+            tracing::warn!(container, %error, "a one-shot container stays behind");
+        }
+        ran
+    }
+}
+
+impl EngineSocket {
+    async fn to_its_end(&self, container: &str) -> Result<(i64, String), NodeError> {
+        let failed = |what: &str, error: &BollardError| self.failed(&format!("{what} {container}"), error);
+        let client = self.client().await?;
+        let started = client.start_container(container, None::<StartContainerOptions>).await;
+        started.map_err(|error| failed("start", &error))?;
+        let patient = client.clone().with_timeout(ONE_SHOT);
+        let mut waiting = patient.wait_container(container, None::<WaitContainerOptions>);
+        let code = match waiting.next().await {
+            Some(Ok(ended)) => ended.status_code,
+            // The client library makes an error of a code that is not zero.
+            Some(Err(BollardError::DockerContainerWaitError { code, .. })) => code,
+            Some(Err(error)) => return Err(failed("wait for", &error)),
+            None => {
+                return Err(NodeError::new(
+                    NodeErrorKind::Engine,
+                    format!("the engine did not say how {container} ended"),
+                ));
+            }
+        };
+        let options = LogsOptions {
+            stdout: true,
+            stderr: true,
+            tail: "40".to_owned(),
+            ..Default::default()
+        };
+        let said = client
+            .logs(container, Some(options))
+            .try_fold(String::new(), |mut text, line| async move {
+                text.push_str(&line.to_string());
+                Ok(text)
+            });
+        Ok((
+            code,
+            said.await.map_err(|error| failed("read what was said by", &error))?,
+        ))
+    }
+}
+
+/// An image's name becomes part of a URL.
+fn image_name(image: &str) -> Result<&str, NodeError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-/:@".contains(c);
+    if image.chars().all(plain) && image.starts_with(|c: char| c.is_ascii_alphanumeric()) && !image.contains("..") {
+        return Ok(image);
+    }
+    Err(NodeError::new(
+        NodeErrorKind::Engine,
+        format!("`{image}` cannot be an image's name"),
+    ))
 }
 
 fn inspected(response: ContainerInspectResponse) -> Inspected {

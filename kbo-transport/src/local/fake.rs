@@ -1,5 +1,6 @@
 //! A container engine in memory, for tests: one container, what was asked of it, and what it is to fail at.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -7,6 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kbo_archive::clean::MARKER;
 use kbo_core::ports::node::{ContainerFacts, ContainerState, EngineFacts, NodeError, NodeErrorKind, StartOutcome};
+
+use serde_json::Value;
 
 use super::engine::{Engine, Inspected};
 
@@ -19,6 +22,9 @@ struct Inner {
     calls: Vec<String>,
     stop_takes: Duration,
     failing_starts: u32,
+    /// Bodies of containers that were created, or put aside; the state of the node's own is `state`.
+    bodies: BTreeMap<String, Value>,
+    has_image: bool,
     broker: Option<PathBuf>,
 }
 
@@ -29,6 +35,8 @@ impl FakeEngine {
             calls: Vec::new(),
             stop_takes: Duration::ZERO,
             failing_starts: 0,
+            bodies: BTreeMap::new(),
+            has_image: true,
             broker: None,
         };
         Self {
@@ -54,6 +62,17 @@ impl FakeEngine {
         self.inner.lock().unwrap().broker = Some(log_dir);
     }
 
+    /// The engine lacks every image, and no registry has one.
+    pub(crate) fn without_image(self) -> Self {
+        self.inner.lock().unwrap().has_image = false;
+        self
+    }
+
+    /// Names of the containers that were created or put aside.
+    pub(crate) fn containers(&self) -> Vec<String> {
+        self.inner.lock().unwrap().bodies.keys().cloned().collect()
+    }
+
     pub(crate) fn fail_starts(&self, times: u32) {
         self.inner.lock().unwrap().failing_starts = times;
     }
@@ -69,7 +88,16 @@ impl Engine for FakeEngine {
     }
 
     async fn inspect(&self, container: &str) -> Result<Option<Inspected>, NodeError> {
-        let state = self.state();
+        let state = if is_aside(container) {
+            let inner = self.inner.lock().unwrap();
+            if inner.bodies.contains_key(container) {
+                ContainerState::Stopped
+            } else {
+                ContainerState::Missing
+            }
+        } else {
+            self.state()
+        };
         if state == ContainerState::Missing {
             return Ok(None);
         }
@@ -119,4 +147,75 @@ impl Engine for FakeEngine {
         }
         Ok(StartOutcome::Started)
     }
+
+    async fn raw(&self, container: &str) -> Result<Option<Value>, NodeError> {
+        let inner = self.inner.lock().unwrap();
+        Ok(inner
+            .bodies
+            .get(container)
+            .map(|body| serde_json::json!({ "Config": body, "HostConfig": body["HostConfig"] })))
+    }
+
+    async fn image(&self, _image: &str) -> Result<Option<Value>, NodeError> {
+        Ok(self
+            .inner
+            .lock()
+            .unwrap()
+            .has_image
+            .then(|| serde_json::json!({ "User": "appuser" })))
+    }
+
+    async fn pull(&self, image: &str) -> Result<(), NodeError> {
+        self.inner.lock().unwrap().calls.push(format!("pull {image}"));
+        Err(NodeError::new(NodeErrorKind::Engine, "there is no registry"))
+    }
+
+    async fn create(&self, container: &str, body: &Value) -> Result<(), NodeError> {
+        let mut inner = self.inner.lock().unwrap();
+        inner.calls.push(format!("create {container}"));
+        inner.bodies.insert(container.to_owned(), body.clone());
+        if !is_aside(container) {
+            inner.state = ContainerState::Stopped;
+        }
+        Ok(())
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<(), NodeError> {
+        let mut inner = self.inner.lock().unwrap();
+        inner.calls.push(format!("rename {from} {to}"));
+        let body = inner.bodies.remove(from).unwrap_or_default();
+        inner.bodies.insert(to.to_owned(), body);
+        inner.state = if is_aside(to) {
+            ContainerState::Missing
+        } else {
+            ContainerState::Stopped
+        };
+        Ok(())
+    }
+
+    async fn remove(&self, container: &str) -> Result<(), NodeError> {
+        let mut inner = self.inner.lock().unwrap();
+        inner.calls.push(format!("remove {container}"));
+        inner.bodies.remove(container);
+        if !is_aside(container) {
+            inner.state = ContainerState::Missing;
+        }
+        Ok(())
+    }
+
+    async fn run_once(&self, container: &str, body: &Value) -> Result<(i64, String), NodeError> {
+        self.inner.lock().unwrap().calls.push(format!("run {container}"));
+        for bind in body["HostConfig"]["Binds"].as_array().into_iter().flatten() {
+            let dir = bind
+                .as_str()
+                .and_then(|bind| bind.split(':').next())
+                .unwrap_or_default();
+            std::fs::write(PathBuf::from(dir).join("meta.properties"), "version=1\n").unwrap();
+        }
+        Ok((0, "Formatting".to_owned()))
+    }
+}
+
+fn is_aside(container: &str) -> bool {
+    container.contains(".kbo-")
 }

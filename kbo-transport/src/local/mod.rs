@@ -1,10 +1,12 @@
 //! The node on this machine: the only code that touches a node's files and its container engine.
 
 mod bridge;
+mod container;
 mod engine;
 mod engine_socket;
 #[cfg(test)]
 pub(crate) mod fake;
+mod format;
 mod redact;
 mod spec;
 mod streams;
@@ -15,17 +17,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use kbo_archive::work::Place;
-use kbo_archive::{DirSpec, clean, facts, snapshot, swap};
+use kbo_archive::{DirSpec, clean, facts, snapshot, stage, swap};
 use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::Dataset;
 use kbo_core::ports::node::{
-    ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerState, FactsRequest,
-    KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, SnapshotReport, SnapshotRequest,
-    StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
+    ContainerState, FactsRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind,
+    NodeFacts, NodeTransport, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport, StageRequest, StartOutcome,
+    StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource};
 
 use crate::kafka::{Addresses, NodeKafkaConfig, Prober, Timeouts, version_in};
+
+use container::Container;
 
 pub use engine::{Engine, Inspected};
 pub use engine_socket::EngineSocket;
@@ -154,6 +159,19 @@ impl LocalNode {
         }
     }
 
+    /// What the node's configuration directory, and its container's environment and command, say of Kafka.
+    async fn kafka_config(&self, env: &[(String, String)], command: &[String]) -> Result<NodeKafkaConfig, NodeError> {
+        let (env, command) = (env.to_vec(), command.to_vec());
+        let config_dir = self
+            .spec
+            .dirs
+            .iter()
+            .find(|dir| dir.dataset == Dataset::Config)
+            .map(|dir| dir.path.clone());
+        blocking(move || NodeKafkaConfig::read(config_dir.as_deref().filter(|dir| Path::exists(dir)), &env, &command))
+            .await
+    }
+
     /// A prober for what the node's configuration says now.
     async fn prober(&self) -> Result<Arc<Prober>, NodeError> {
         let inspected = self.inspect().await?;
@@ -161,16 +179,7 @@ impl LocalNode {
             Some(container) => (container.env, container.command, container.addresses),
             None => return Err(self.missing()),
         };
-        let config_dir = self
-            .spec
-            .dirs
-            .iter()
-            .find(|dir| dir.dataset == Dataset::Config)
-            .map(|dir| dir.path.clone());
-        let config = blocking(move || {
-            NodeKafkaConfig::read(config_dir.as_deref().filter(|dir| Path::exists(dir)), &env, &command)
-        })
-        .await?;
+        let config = self.kafka_config(&env, &command).await?;
         let addresses = Addresses {
             container_ips,
             hosts: self.spec.hosts.clone(),
@@ -319,6 +328,70 @@ impl NodeTransport for LocalNode {
         }
         self.at_rest("swapping back").await?;
         blocking(move || swap::swap_back(&run, &dirs)).await
+    }
+
+    async fn container(&self, request: &ContainerRequest) -> Result<ContainerReport, NodeError> {
+        let container = Container {
+            engine: &*self.engine,
+            name: &self.spec.container,
+        };
+        container.ask(request).await
+    }
+
+    async fn quorum_setup(&self, properties: &str) -> Result<QuorumSetup, NodeError> {
+        let config = self.kafka_config(&[], &[properties.to_owned()]).await?;
+        Ok(QuorumSetup {
+            node_id: config.node_id,
+            is_static: !config.voters.is_empty(),
+            controller: config.controller_address(&self.spec.hosts),
+        })
+    }
+
+    async fn format(&self, request: &FormatRequest) -> Result<FormatReport, NodeError> {
+        self.at_rest("formatting its log dirs").await?;
+        let body = &request.body;
+        let image = match self.engine.image(body.image()).await? {
+            Some(image) => image,
+            None => {
+                self.engine.pull(body.image()).await?;
+                self.engine.image(body.image()).await?.unwrap_or_default()
+            }
+        };
+        let (run, dirs) = (request.run.clone(), self.spec.dirs_of(&[Dataset::Data]));
+        if dirs.len() != request.targets.len() {
+            let text = format!(
+                "{} log dirs are mounted for the {} of `data`",
+                request.targets.len(),
+                dirs.len()
+            );
+            return Err(NodeError::new(NodeErrorKind::State, text));
+        }
+        let owner = format::owner(&body.0, &image);
+        let staged = blocking({
+            let (run, dirs) = (run.clone(), dirs.clone());
+            move || stage::fresh(&run, &dirs, owner)
+        })
+        .await?;
+        let placed = |path: &PathBuf| self.spec.engine_paths.is_empty() || self.spec.on_engine(path) != *path;
+        if let Some(path) = staged.iter().find(|path| !placed(path)) {
+            let text = format!("{} lies in nothing that the engine's machine knows", path.display());
+            return Err(
+                NodeError::new(NodeErrorKind::State, text).hint("are the log dirs in the `mounts` of the container?")
+            );
+        }
+        let outside: Vec<PathBuf> = staged.iter().map(|path| self.spec.on_engine(path)).collect();
+        let name = format!("{}.kbo-format-{run}", self.spec.container);
+        let (code, output) = self
+            .engine
+            .run_once(&name, &format::one_shot(request, &outside))
+            .await?;
+        if code != 0 {
+            let text = format!("kafka-storage failed with exit code {code}: {}", output.trim());
+            return Err(NodeError::new(NodeErrorKind::State, text));
+        }
+        format::check(&staged, request)?;
+        blocking(move || stage::seal(&run, &dirs)).await?;
+        Ok(FormatReport { output })
     }
 
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError> {

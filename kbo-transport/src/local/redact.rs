@@ -1,25 +1,8 @@
 //! What of a container's definition may be kept: names of everything, values of what is no secret.
 
+use kbo_core::container::is_suspect;
 use kbo_core::secret::REDACTED;
 use serde_json::Value;
-
-/// Words in a name that speak of a secret value.
-const SUSPECT: [&str; 8] = [
-    "pass",
-    "secret",
-    "token",
-    "key",
-    "credential",
-    "jaas",
-    "auth",
-    "user_info",
-];
-
-/// Whether a name (of an environment variable, of a label) speaks of a secret.
-pub(super) fn is_suspect(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    SUSPECT.iter().any(|word| name.contains(word))
-}
 
 /// Blanks the values of suspect environment variables, labels, and options of the command line, in place.
 pub(super) fn redact(definition: &mut Value) {

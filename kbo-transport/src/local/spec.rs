@@ -1,6 +1,6 @@
 //! What an agent must know of the node that it serves.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kbo_archive::DirSpec;
 use kbo_core::ids::NodeName;
@@ -28,6 +28,8 @@ pub struct NodeSpec {
     pub hosts: Vec<String>,
     /// How Kafka lets us in.
     pub kafka: KafkaAccess,
+    /// Where folders that are seen here lie on the engine's machine, where that is elsewhere: (seen, there).
+    pub engine_paths: Vec<(String, String)>,
 }
 
 impl NodeSpec {
@@ -49,6 +51,7 @@ impl NodeSpec {
             dirs: dirs.collect(),
             hosts: Vec::new(),
             kafka: KafkaAccess::default(),
+            engine_paths: Vec::new(),
         }
     }
 
@@ -65,6 +68,15 @@ impl NodeSpec {
             socket.clone_into(&mut spec.engine_socket);
         }
         spec
+    }
+
+    /// A path that is seen here, as the engine has to be told it.
+    pub fn on_engine(&self, path: &Path) -> PathBuf {
+        let there = self
+            .engine_paths
+            .iter()
+            .find_map(|(seen, there)| Some((path.strip_prefix(seen).ok()?, there)));
+        there.map_or_else(|| path.to_owned(), |(rest, there)| Path::new(there).join(rest))
     }
 
     /// The directories of some datasets.

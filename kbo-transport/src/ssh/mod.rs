@@ -177,6 +177,7 @@ impl Carrier for SshCarrier {
             writer: Box::new(writer),
             complaints: complaints.reader(),
             paths: Vec::new(),
+            engine_paths: Vec::new(),
             engine_socket: None,
             guard: Box::new(guard),
         })

@@ -41,6 +41,7 @@ impl Carrier for Talker {
             writer: Box::new(client_out),
             complaints: Arc::new(|| "sudo: a password is required".to_owned()),
             paths: Vec::new(),
+            engine_paths: Vec::new(),
             engine_socket: None,
             guard: Box::new(()),
         })

@@ -64,6 +64,7 @@ impl Carrier for TaskCarrier {
             writer: Box::new(client_out),
             complaints: Arc::new(|| "last words".to_owned()),
             paths: Vec::new(),
+            engine_paths: Vec::new(),
             engine_socket: None,
             guard: Box::new(()),
         })
@@ -141,6 +142,7 @@ impl Lab {
             path,
         };
         NodeSpec {
+            engine_paths: Vec::new(),
             node: "b1".parse().unwrap(),
             role: Role::Broker,
             container: "b1".to_owned(),

@@ -1,5 +1,7 @@
 //! What a run will do, as data: made first, shown by `--dry-run`, journalled, and then executed as it stands.
 
+mod containers;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -11,6 +13,8 @@ use crate::inventory::{Cluster, Dataset, Node};
 use crate::machine::{Operation, Phase};
 use crate::manifest::{BackupKind, Manifest};
 use crate::ports::node::{ContainerState, NodeFacts};
+
+pub use containers::Creation;
 
 /// One step. Idempotent; what reverses it is in [`crate::undo`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,6 +90,33 @@ pub enum Step {
     },
     /// Remove the unfinished backup from the store.
     Abandon,
+    /// Create a node's container, putting aside the one that is there where it is to be replaced.
+    Create {
+        /// The node.
+        node: NodeName,
+        /// Whether there is one to be replaced.
+        replace: bool,
+    },
+    /// Put back the container that a replacement has put aside.
+    TakeBack {
+        /// The node.
+        node: NodeName,
+    },
+    /// Remove the container that a replacement has put aside.
+    DropReplaced {
+        /// The node.
+        node: NodeName,
+    },
+    /// Remove a node's container; its data stay.
+    Remove {
+        /// The node.
+        node: NodeName,
+    },
+    /// Format a node's log dirs, beside the live ones.
+    Format {
+        /// The node.
+        node: NodeName,
+    },
 }
 
 impl Step {
@@ -101,7 +132,12 @@ impl Step {
             | Step::Stage { node, .. }
             | Step::Swap { node, .. }
             | Step::SwapBack { node, .. }
-            | Step::Clean { node, .. } => Some(node),
+            | Step::Clean { node, .. }
+            | Step::Create { node, .. }
+            | Step::TakeBack { node }
+            | Step::DropReplaced { node }
+            | Step::Remove { node }
+            | Step::Format { node } => Some(node),
             Step::AwaitQuorum | Step::AwaitIsr | Step::Commit | Step::Abandon => None,
         }
     }
@@ -141,6 +177,14 @@ impl fmt::Display for Step {
                 write!(f, "remove the work folder on {node}, keeping the replaced data")
             }
             Step::Abandon => f.write_str("remove the unfinished backup from the store"),
+            Step::Create { node, replace: false } => write!(f, "create the container of {node}"),
+            Step::Create { node, replace: true } => {
+                write!(f, "create the container of {node} anew, putting the old one aside")
+            }
+            Step::TakeBack { node } => write!(f, "put back the old container of {node}"),
+            Step::DropReplaced { node } => write!(f, "remove the old container of {node}"),
+            Step::Remove { node } => write!(f, "remove the container of {node}"),
+            Step::Format { node } => write!(f, "format the log dirs of {node}"),
         }
     }
 }
@@ -159,7 +203,13 @@ impl PlannedPhase {
     pub fn is_parallel(&self) -> bool {
         !matches!(
             self.phase,
-            Phase::Stopping | Phase::Starting | Phase::Settling | Phase::Committing | Phase::Undoing
+            Phase::Stopping
+                | Phase::Starting
+                | Phase::Settling
+                | Phase::Committing
+                | Phase::Undoing
+                | Phase::Rolling
+                | Phase::Removing
         )
     }
 }
