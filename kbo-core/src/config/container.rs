@@ -279,10 +279,8 @@ pub(super) fn definition(
     };
     let named = [&raw.entrypoint, &raw.command];
     let named = named.into_iter().flatten().flatten();
-    if let Some(word) = named
-        .flat_map(|words| words.split_whitespace())
-        .find(|word| word.ends_with(".properties"))
-    {
+    // Kafka's file comes after those of its logging.
+    if let Some(word) = named.flat_map(|words| words.split_whitespace()).rfind(is_kafka_file) {
         properties_path = Some(word.to_owned());
     }
 
@@ -363,6 +361,12 @@ pub(super) fn definition(
         add_jmx(&mut definition, &jmx.to_string(), is_host, &key)?;
     }
     Ok(Some(definition))
+}
+
+/// Whether a word of a command is the path of Kafka's own properties file.
+fn is_kafka_file(word: &&str) -> bool {
+    let name = word.rsplit('/').next().unwrap_or_default();
+    word.starts_with('/') && name.ends_with(".properties") && name != "meta.properties" && !name.starts_with("log4j")
 }
 
 fn within(dir: &str, mount: &str) -> bool {

@@ -68,6 +68,13 @@ impl Kbo {
         other
     }
 
+    /// The same with another configuration.
+    pub(crate) fn configured(&self, config: PathBuf) -> Self {
+        let mut other = self.clone();
+        other.config = config;
+        other
+    }
+
     /// A place for files of the tests' own, emptied at every start.
     pub(crate) fn scratch(&self) -> &Path {
         &self.transcripts

@@ -2,6 +2,7 @@
 
 mod backup;
 mod by_hand;
+mod containers;
 mod crash;
 pub(crate) mod data;
 mod docker;
@@ -45,13 +46,15 @@ fn cases(kind: Kind) -> Vec<Case> {
             store::CASES,
             crash::CASES,
             power::CASES,
+            containers::SSH_CASES,
         ]
         .into_iter()
         .flatten()
         .map(|case| Case::new(case.name, case.prove))
         .collect(),
-        Kind::Docker => docker::CASES
-            .iter()
+        Kind::Docker => [docker::CASES, containers::CASES]
+            .into_iter()
+            .flatten()
             .map(|case| Case::new(case.name, case.prove))
             .collect(),
     }

@@ -76,7 +76,7 @@ pub(super) fn up(state: &State) -> Result<()> {
     for node in &nodes {
         run_container(node, &nodes, &dir, &tag)?;
     }
-    write_config(&dir, &nodes)
+    write_config(&dir, &nodes, &tag)
 }
 
 fn run_container(node: &Node, nodes: &[Node], dir: &Path, tag: &str) -> Result<()> {
@@ -105,6 +105,8 @@ fn run_container(node: &Node, nodes: &[Node], dir: &Path, tag: &str) -> Result<(
             "always",
             "--user",
             "1000:1000",
+            "--stop-timeout",
+            kafka::STOP_TIMEOUT,
             "--log-opt",
             "max-size=20m",
         ])
@@ -125,7 +127,7 @@ fn run_container(node: &Node, nodes: &[Node], dir: &Path, tag: &str) -> Result<(
         .with_context(|| format!("cannot start Kafka in {}", node.name))
 }
 
-fn write_config(dir: &Path, nodes: &[Node]) -> Result<()> {
+fn write_config(dir: &Path, nodes: &[Node], tag: &str) -> Result<()> {
     let store = dir.join("store");
     fs::create_dir_all(&store)?;
     let mut text = format!(
@@ -135,11 +137,21 @@ fn write_config(dir: &Path, nodes: &[Node]) -> Result<()> {
         kafka::cluster_id(Kind::Docker),
         engine::SOCKET,
     );
+    let hosts: Vec<String> = nodes.iter().map(|node| format!("{}:{}", node.name, node.ip)).collect();
+    text.push_str(&format!(
+        "\n[defaults.container]\nimage = {tag:?}\n{}network = {NETWORK:?}\nports = []\nrestart = \"always\"\nextra_hosts = {hosts:?}\n\
+         labels = {{ {LABEL:?} = {:?} }}\n",
+        kafka::container_toml(Kind::Docker, DATA),
+        dir.display().to_string(),
+    ));
     for node in nodes {
         text.push_str(&format!(
-            "\n[[node]]\nname = \"{}\"\nrole = \"{}\"\n",
+            "\n[[node]]\nname = \"{}\"\nrole = \"{}\"\n\n[node.container]\nip = {:?}\nmounts = [{:?}, {:?}]\n",
             node.name,
-            node.role.name()
+            node.role.name(),
+            node.ip,
+            format!("{}:{CONFIG}:ro", config_dir(&node.name)?.display()),
+            format!("{}:{DATA}", volume(&node.name)),
         ));
     }
     fs::write(dir.join("kbo.toml"), text).context("cannot write kbo.toml")

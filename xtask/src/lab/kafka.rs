@@ -5,6 +5,9 @@ use super::Kind;
 /// The Kafka version when KAFKA_VERSION does not say otherwise.
 const DEFAULT_VERSION: &str = "4.1.1";
 
+/// Seconds that the engine gives Kafka to stop, as kbo would say it.
+pub(super) const STOP_TIMEOUT: &str = "360";
+
 /// What a node does in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -145,6 +148,14 @@ pub(super) fn container_script(kind: Kind, log_dir: &str) -> String {
          exec java -Xms128m -Xmx384m -Dlog4j2.configurationFile=/etc/kafka/log4j2.properties \
          -Dlog4j.configuration=file:/etc/kafka/log4j.properties -cp \"$libs\" kafka.Kafka /etc/kafka/server.properties\n",
         cluster_id(kind)
+    )
+}
+
+/// The same as kbo.toml has it, without what differs between the labs.
+pub(super) fn container_toml(kind: Kind, log_dir: &str) -> String {
+    format!(
+        "entrypoint = [\"/bin/sh\"]\ncommand = [\"-c\", {:?}]\nuser = \"1000:1000\"\n",
+        container_script(kind, log_dir)
     )
 }
 

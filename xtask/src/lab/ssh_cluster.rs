@@ -54,7 +54,7 @@ pub(super) fn up(state: &mut State) -> Result<()> {
     }
     crate::say("lab: loading the image into six engines");
     run_containers(&nodes, state, &archive)?;
-    write_config(&dir, &nodes)
+    write_config(&dir, &nodes, &state.kafka_version)
 }
 
 /// In two lanes: more would only contend for the disk.
@@ -92,6 +92,7 @@ fn run_container(node: &Node, pid: u32, version: &str) -> Result<()> {
             &node.name,
         ])
         .args(["--network", "host", "--restart", "always", "--user", "1000:1000"])
+        .args(["--stop-timeout", kafka::STOP_TIMEOUT])
         .args(["--log-opt", "max-size=20m"])
         .args([
             "--volume",
@@ -230,7 +231,7 @@ fn users(etc: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write_config(dir: &Path, nodes: &[Node]) -> Result<()> {
+fn write_config(dir: &Path, nodes: &[Node], version: &str) -> Result<()> {
     let store = dir.join("store");
     fs::create_dir_all(&store)?;
     let mut text = format!(
@@ -242,6 +243,11 @@ fn write_config(dir: &Path, nodes: &[Node]) -> Result<()> {
         dir.join("id_ed25519"),
         dir.join("known_hosts"),
     );
+    text.push_str(&format!(
+        "\n[defaults.container]\nimage = {:?}\n{}network = \"host\"\nrestart = \"always\"\nconfig_mount = \"/etc/kafka\"\ndata_mount = \"{DATA}\"\n",
+        image::tag(version),
+        kafka::container_toml(Kind::Ssh, DATA),
+    ));
     for node in nodes {
         text.push_str(&format!(
             "\n[[node]]\nname = \"{}\"\nrole = \"{}\"\nhost = \"{}\"\n",
