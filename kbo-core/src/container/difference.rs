@@ -274,3 +274,70 @@ fn ulimits(list: &Value) -> BTreeMap<String, String> {
         .map(|limit| (text(&limit["Name"]), format!("{}:{}", limit["Soft"], limit["Hard"])))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What an engine tells of a container made of `body` and an image with a path and an entrypoint.
+    fn made() -> (Body, Value, Value) {
+        let body = Body(json!({
+            "Image": "apache/kafka:4.1.1", "Env": ["A=1", "PASSWORD=x"], "Cmd": ["run"], "Hostname": "b1", "StopTimeout": 360,
+            "HostConfig": { "Binds": ["/d:/var/lib/kafka/data", "conf:/etc/kafka:ro"], "NetworkMode": "bridge", "Memory": 5,
+                "PortBindings": { "9092/tcp": [{ "HostIp": "", "HostPort": "9092" }] }, "RestartPolicy": { "Name": "always" },
+                "Ulimits": [{ "Name": "nofile", "Soft": 1, "Hard": 2 }], "ExtraHosts": ["b:2", "a:1"] }
+        }));
+        let image = json!({ "Env": ["PATH=/bin"], "Entrypoint": ["/start"], "Cmd": ["other"], "User": "appuser", "Labels": { "by": "them" } });
+        let anonymous = "0".repeat(64);
+        let actual = json!({
+            "Config": { "Image": "apache/kafka:4.1.1", "Env": ["PASSWORD=x", "PATH=/bin", "A=1"], "Cmd": ["run"], "Entrypoint": ["/start"],
+                "User": "appuser", "Hostname": "b1", "StopTimeout": 360, "Labels": { "by": "them" } },
+            "HostConfig": { "NetworkMode": "default", "Memory": 5, "NanoCpus": 0, "PortBindings": { "9092/tcp": [{ "HostIp": "0.0.0.0", "HostPort": "9092" }] },
+                "RestartPolicy": { "Name": "always", "MaximumRetryCount": 0 }, "Ulimits": [{ "Name": "nofile", "Soft": 1, "Hard": 2 }], "ExtraHosts": ["a:1", "b:2"] },
+            "Mounts": [{ "Type": "bind", "Source": "/d", "Destination": "/var/lib/kafka/data", "RW": true },
+                { "Type": "volume", "Name": "conf", "Source": "/volumes/conf/_data", "Destination": "/etc/kafka", "RW": false },
+                { "Type": "volume", "Name": anonymous, "Source": "/x", "Destination": "/etc/kafka/secrets", "RW": true }]
+        });
+        (body, actual, image)
+    }
+
+    #[test]
+    fn a_container_made_as_defined_does_not_differ() {
+        let (body, actual, image) = made();
+        assert_eq!(differences(&body, &actual, &image), []);
+    }
+
+    #[test]
+    fn every_point_is_told_by_its_name_and_secrets_by_theirs_only() {
+        let changes: [(&str, fn(&mut Value)); 12] = [
+            ("image", |body| body["Image"] = json!("apache/kafka:4.2.0")),
+            ("command", |body| body["Cmd"] = json!(["walk"])),
+            ("entrypoint", |body| body["Entrypoint"] = json!(["/other"])),
+            ("environment A", |body| body["Env"] = json!(["PASSWORD=x"])),
+            ("environment PASSWORD", |body| {
+                body["Env"] = json!(["A=1", "PASSWORD=y"])
+            }),
+            ("label team", |body| body["Labels"] = json!({ "team": "data" })),
+            ("mount /etc/kafka", |body| {
+                body["HostConfig"]["Binds"] = json!(["/d:/var/lib/kafka/data", "conf:/etc/kafka"])
+            }),
+            ("port 9092/tcp", |body| body["HostConfig"]["PortBindings"] = json!({})),
+            ("network", |body| body["HostConfig"]["NetworkMode"] = json!("host")),
+            ("memory", |body| body["HostConfig"]["Memory"] = Value::Null),
+            ("ulimit nofile", |body| body["HostConfig"]["Ulimits"] = json!([])),
+            ("extra hosts", |body| body["HostConfig"]["ExtraHosts"] = json!(["a:1"])),
+        ];
+        for (what, change) in changes {
+            let (mut body, actual, image) = made();
+            change(&mut body.0);
+            let found = differences(&body, &actual, &image);
+            assert_eq!(found.iter().map(|one| one.what.as_str()).collect::<Vec<_>>(), [what]);
+            assert!(
+                what != "environment PASSWORD" || found[0].wanted == REDACTED && found[0].actual == REDACTED,
+                "{found:?}"
+            );
+        }
+    }
+}

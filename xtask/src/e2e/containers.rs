@@ -217,8 +217,9 @@ fn lost(world: &mut World) -> Result<()> {
     let backup = world.full()?;
     let (broker, controller) = (world.broker(1), world.controller(2));
     for node in [&broker, &controller] {
-        nodes::docker(&world.lab, node, &["rm", "--force", node])?;
+        world.lab.stop(node)?;
         world.lab.wipe_data(node)?;
+        nodes::docker(&world.lab, node, &["rm", node])?;
     }
     // A kbo.toml that defines no container: all there is to know is in the backup.
     let plain = changed(world, "plain.toml", |text| without_containers(&text))?;
