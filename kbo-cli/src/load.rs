@@ -39,15 +39,23 @@ fn find(given: Option<&Path>, home: Option<&Path>) -> anyhow::Result<PathBuf> {
 
 /// `KBO_STORAGE_COLD` is `storage.cold`: the first underscore parts the section from the key.
 fn environment() -> Env {
-    const SECTIONS: [&str; 8] = [
-        "cluster", "storage", "ssh", "docker", "engine", "kafka", "archive", "limits",
+    const SECTIONS: [&str; 10] = [
+        "cluster",
+        "storage",
+        "ssh",
+        "docker",
+        "engine",
+        "kafka",
+        "archive",
+        "limits",
+        "retention",
+        "log",
     ];
     Env::prefixed("KBO_")
         .filter(|key| {
             let key = key.as_str().to_ascii_lowercase();
             SECTIONS
                 .iter()
-                .chain(&["log"])
                 .any(|section| key.strip_prefix(section).is_some_and(|rest| rest.starts_with('_')))
         })
         .map(|key| key.as_str().to_ascii_lowercase().replacen('_', ".", 1).into())

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod ports;
 pub mod preflight;
 pub mod report;
+pub mod retention;
 pub mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::ids::{BackupId, NodeName, RunId};
 use crate::machine::{Operation, Phase};
 use crate::manifest::BackupKind;
+use crate::orchestrator::Rotation;
 use crate::preflight::Finding;
 
 /// How a run ended, one value per exit code.
@@ -138,6 +139,9 @@ pub struct Report {
     pub raw_bytes: u64,
     /// Bytes of all archives.
     pub stored_bytes: u64,
+    /// What the rotation after a backup did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
     /// What a person should know though the run went on.
     pub warnings: Vec<String>,
     /// What preflight found.

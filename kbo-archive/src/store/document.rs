@@ -24,6 +24,11 @@ pub(super) const MANIFEST_TEMP: &str = ".manifest.json.tmp";
 /// The checksums' file name.
 pub(super) const SUMS: &str = "SHA256SUMS";
 
+/// The name of the file that says why a backup is pinned.
+pub(super) const PIN: &str = "pin.json";
+/// The name it has until it is whole.
+pub(super) const PIN_TEMP: &str = ".pin.json.tmp";
+
 /// Manifests up to this size are parsed from memory, which is three times as fast as from a stream; a greater one (some
 /// hundred thousand files) is not worth the memory.
 const READ_WHOLE: u64 = 32 * 1024 * 1024;
@@ -31,7 +36,7 @@ const READ_WHOLE: u64 = 32 * 1024 * 1024;
 /// Why a name cannot be an archive's: it becomes a path, so it must not be able to lead anywhere.
 pub(super) fn archive_name_problem(name: &str) -> Option<&'static str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if name == MANIFEST || name == SUMS {
+    if name == MANIFEST || name == SUMS || name == PIN {
         Some("the store itself uses it")
     } else if name.is_empty() || name.len() > 200 {
         Some("it needs 1 to 200 characters")

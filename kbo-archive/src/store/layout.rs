@@ -93,8 +93,13 @@ impl Layout {
 
     /// Where a new backup goes.
     pub(super) fn new_backup(&self, kind: BackupKind, id: &BackupId) -> PathBuf {
+        self.backup_in(kind, "rotated", id)
+    }
+
+    /// The folder of a backup in `rotated` or `pinned`.
+    pub(super) fn backup_in(&self, kind: BackupKind, branch: &str, id: &BackupId) -> PathBuf {
         let stamp = id.as_str();
-        let mut dir = self.root.join(kind.as_str()).join("rotated");
+        let mut dir = self.root.join(kind.as_str()).join(branch);
         dir.extend([&stamp[..4], &stamp[4..6], &stamp[6..8], stamp]);
         dir
     }

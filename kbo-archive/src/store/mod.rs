@@ -17,6 +17,7 @@ mod archive;
 mod document;
 mod durable;
 mod journal;
+mod keep;
 mod layout;
 mod list;
 mod lock;
@@ -32,7 +33,7 @@ use async_trait::async_trait;
 use kbo_core::ids::{BackupId, ClusterName, RunId};
 use kbo_core::manifest::{BackupKind, Manifest};
 use kbo_core::ports::journal::Journal;
-use kbo_core::ports::store::{BackupStore, BackupWriter, Listed, Space, StoreError, StoreLock};
+use kbo_core::ports::store::{BackupStore, BackupWriter, Listed, Pin, Space, StoreError, StoreLock};
 use kbo_core::ports::stream::ByteSource;
 
 pub use select::{SelectError, Selected, Selector, select};
@@ -108,6 +109,26 @@ impl BackupStore for DirStore {
             Ok(Box::new(read::FileSource::open(path)?) as Box<dyn ByteSource>)
         })
         .await
+    }
+
+    async fn is_complete(&self, id: &BackupId) -> Result<bool, StoreError> {
+        let (layout, id) = (self.layout.clone(), id.clone());
+        blocking(move || keep::is_complete(&layout, &id)).await
+    }
+
+    async fn pin(&self, id: &BackupId, pin: &Pin) -> Result<bool, StoreError> {
+        let (layout, id, pin) = (self.layout.clone(), id.clone(), pin.clone());
+        blocking(move || keep::pin(&layout, &id, &pin)).await
+    }
+
+    async fn unpin(&self, id: &BackupId) -> Result<bool, StoreError> {
+        let (layout, id) = (self.layout.clone(), id.clone());
+        blocking(move || keep::unpin(&layout, &id)).await
+    }
+
+    async fn remove(&self, id: &BackupId) -> Result<(), StoreError> {
+        let (layout, id) = (self.layout.clone(), id.clone());
+        blocking(move || keep::remove(&layout, &id)).await
     }
 
     async fn sweep(&self) -> Result<Vec<BackupId>, StoreError> {

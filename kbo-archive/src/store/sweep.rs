@@ -66,7 +66,12 @@ pub(super) fn discard(dir: &Path, id: &BackupId) -> Result<(), StoreError> {
         sync_dir(parent)?;
     }
     remove_tree(&trash)?;
-    // Day, month and year go with their last backup. The caller keeps others from beginning one in them just now.
+    drop_empty_dates(dir);
+    Ok(())
+}
+
+/// Day, month and year go with their last backup. The caller keeps others from beginning one in them just now.
+pub(super) fn drop_empty_dates(dir: &Path) {
     for folder in dir.ancestors().skip(1).take(3) {
         let is_date = folder
             .file_name()
@@ -75,7 +80,6 @@ pub(super) fn discard(dir: &Path, id: &BackupId) -> Result<(), StoreError> {
             break;
         }
     }
-    Ok(())
 }
 
 /// Whether a live process holds the claim.

@@ -15,7 +15,7 @@ use serde::Serialize;
 use sha2::Digest;
 
 use super::DirStore;
-use super::document::{self, MANIFEST, SUMS};
+use super::document::{self, MANIFEST, PIN, PIN_TEMP, SUMS};
 use super::durable::{blocking, io as failed};
 use crate::error::Error;
 use crate::reader;
@@ -88,7 +88,8 @@ fn folder_findings(dir: &Path, manifest: &Manifest) -> Result<Vec<String>, Store
     for entry in fs::read_dir(dir).map_err(failed("read", dir))? {
         let name = entry.map_err(failed("read", dir))?.file_name();
         let name = name.to_string_lossy();
-        if name != MANIFEST && name != SUMS && !manifest.archives.iter().any(|archive| archive.name == name) {
+        let is_stores = [MANIFEST, SUMS, PIN, PIN_TEMP].contains(&name.as_ref());
+        if !is_stores && !manifest.archives.iter().any(|archive| archive.name == name) {
             findings.push(format!("`{name}` does not belong to the backup"));
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod container;
 pub mod raw;
+pub mod retention;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use crate::container::Definition;
 use crate::ids::{ClusterId, ClusterName, NodeName};
 use crate::inventory::{Cluster, InvalidCluster};
 use crate::orchestrator::Settings;
+use crate::retention::Policies;
 
 /// A configuration that holds together.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct Config {
     pub containers: BTreeMap<NodeName, Definition>,
     /// `storage`
     pub storage: Storage,
+    /// `retention`
+    pub retention: Policies,
     /// Timeouts, limits, compression.
     pub settings: Settings,
     /// How Kafka's listeners are spoken to.
@@ -42,8 +46,6 @@ pub struct Config {
 pub struct Storage {
     /// `storage.cold`: the store's folder.
     pub cold: PathBuf,
-    /// `storage.retention_days`
-    pub retention_days: u32,
 }
 
 /// How Kafka's listeners are spoken to where they want TLS.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::container::{RawContainer, RawNodeContainer, RawRole};
+use super::retention::RawRetention;
 use crate::inventory::Role;
 
 /// The whole file.
@@ -35,6 +36,9 @@ pub struct Raw {
     /// `[limits]`
     #[serde(default)]
     pub limits: RawLimits,
+    /// `[retention]`
+    #[serde(default)]
+    pub retention: RawRetention,
     /// `[log]`
     #[serde(default)]
     pub log: RawLog,
@@ -65,7 +69,7 @@ pub struct RawCluster {
 pub struct RawStorage {
     /// The store's folder on this machine.
     pub cold: Option<PathBuf>,
-    /// Days after which a backup is rotated away. Default 30.
+    /// The older name of `retention.days`.
     pub retention_days: Option<u32>,
     /// Warn below this percentage of free space. Default 20.
     pub warn_free_percent: Option<u8>,

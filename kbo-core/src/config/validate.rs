@@ -52,9 +52,9 @@ impl Config {
             access,
             storage: Storage {
                 cold: expand(cold, home),
-                retention_days: positive("storage.retention_days", raw.storage.retention_days, 30)?,
             },
             containers,
+            retention: super::retention::policies(&raw.retention, raw.storage.retention_days)?,
             settings,
             kafka: kafka(raw, home)?,
             engine_socket: raw
@@ -88,13 +88,6 @@ fn id<T: FromStr<Err = InvalidId>>(key: &str, text: &str) -> Result<T, ConfigErr
         let why = format!("not a valid {}", error.what);
         value(key, format!("{text:?}"), &why, error.why)
     })
-}
-
-fn positive(key: &str, given: Option<u32>, default: u32) -> Result<u32, ConfigError> {
-    match given {
-        Some(0) => Err(value(key, 0, "must be at least 1", "a number of days such as 30")),
-        given => Ok(given.unwrap_or(default)),
-    }
 }
 
 fn seconds(key: &str, given: Option<u64>, default: Duration) -> Result<Duration, ConfigError> {
@@ -423,7 +416,7 @@ mod tests {
     fn defaults_are_those_of_the_documents() {
         let config = Config::new(&raw(), Some(Path::new("/home/me"))).unwrap();
         assert_eq!(config.storage.cold, Path::new("/home/me/cold"));
-        assert_eq!(config.storage.retention_days, 30);
+        assert_eq!(config.retention.cluster.days, 30);
         assert_eq!(config.settings.warn_free_percent, 20);
         assert_eq!(config.settings.stop_timeout.as_secs(), 360);
         assert_eq!(config.settings.level, 1);

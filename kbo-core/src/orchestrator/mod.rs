@@ -15,6 +15,7 @@ mod prepare;
 mod readiness;
 mod record;
 mod recover;
+mod rotation;
 mod run;
 mod steps;
 mod undoing;
@@ -38,6 +39,7 @@ use crate::preflight::Finding;
 pub use containers::{Formatting, Quorum, RunRequest};
 pub use gather::Facts;
 pub use recover::Recovered;
+pub use rotation::Rotation;
 
 /// How long things may take, and how many at once.
 #[derive(Debug, Clone)]

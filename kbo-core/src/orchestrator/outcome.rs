@@ -70,6 +70,7 @@ pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Repo
         raw_bytes: nodes.iter().map(|node| node.raw_bytes).sum(),
         stored_bytes: nodes.iter().map(|node| node.stored_bytes).sum(),
         nodes,
+        rotation: None,
         warnings: harvest.warnings.into_iter().chain(harvest.damage).collect(),
         findings: prepared.findings,
         failures: harvest.failures,

@@ -44,6 +44,23 @@ pub trait BackupStore: Send + Sync {
     /// Reads an archive of a committed backup.
     async fn open(&self, id: &BackupId, archive: &str) -> Result<Box<dyn ByteSource>, StoreError>;
 
+    /// Whether every archive of a committed backup is there, of the size that the manifest tells. A look, not a verification.
+    async fn is_complete(&self, id: &BackupId) -> Result<bool, StoreError>;
+
+    /// Keeps a backup until it is unpinned; a pinned one gets the new reason. Whether it was not pinned before. The caller holds the
+    /// lock, as for `unpin` and `remove`.
+    async fn pin(&self, id: &BackupId, pin: &Pin) -> Result<bool, StoreError>;
+
+    /// Unpins a backup. Whether it was pinned.
+    async fn unpin(&self, id: &BackupId) -> Result<bool, StoreError>;
+
+    /// Removes a committed backup for good, in two steps that a crash between them does not undo: what is on its way out is in no
+    /// listing, and `sweep` finishes it.
+    ///
+    /// # Errors
+    /// [`StoreError::Format`] where it is pinned.
+    async fn remove(&self, id: &BackupId) -> Result<(), StoreError>;
+
     /// Removes unfinished backups of dead runs. The caller holds the lock.
     async fn sweep(&self) -> Result<Vec<BackupId>, StoreError>;
 
@@ -103,8 +120,19 @@ pub struct Listed {
     pub kind: BackupKind,
     /// Whether it is kept until unpinned.
     pub pinned: bool,
+    /// Why it is pinned, where that was said.
+    pub pin: Option<Pin>,
     /// Its manifest, or why it cannot be read.
     pub manifest: Result<Manifest, String>,
+}
+
+/// Why a backup is pinned, and since when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Why.
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// A backup being written.

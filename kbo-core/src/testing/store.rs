@@ -15,7 +15,7 @@ use crate::journal::Entry;
 use crate::manifest::{BackupKind, Manifest};
 use crate::ports::journal::Journal;
 use crate::ports::store::{
-    ArchiveWriter, BackupStore, BackupWriter, Listed, LockOwner, Space, StoreError, StoreLock, Stored,
+    ArchiveWriter, BackupStore, BackupWriter, Listed, LockOwner, Pin, Space, StoreError, StoreLock, Stored,
 };
 use crate::ports::stream::{ByteSink, ByteSource, StreamError};
 
@@ -26,6 +26,7 @@ struct Backup {
     kind: Option<BackupKind>,
     archives: BTreeMap<String, Vec<u8>>,
     manifest: Option<Manifest>,
+    pin: Option<Pin>,
 }
 
 #[derive(Debug, Default)]
@@ -244,7 +245,8 @@ impl BackupStore for MemoryStore {
                 Some(Listed {
                     id: id.clone(),
                     kind: manifest.kind,
-                    pinned: false,
+                    pinned: backup.pin.is_some(),
+                    pin: backup.pin.clone(),
                     manifest: Ok(manifest),
                 })
             };
@@ -267,6 +269,54 @@ impl BackupStore for MemoryStore {
             source: BytesSource::new(&bytes),
             store: self.clone(),
         }))
+    }
+
+    async fn is_complete(&self, id: &BackupId) -> Result<bool, StoreError> {
+        let found = self.around("is_complete", |content| {
+            let backup = content.backups.get(id)?;
+            let archives = &backup.manifest.as_ref()?.archives;
+            let is_there = |name: &String, size: u64| {
+                backup
+                    .archives
+                    .get(name)
+                    .is_some_and(|bytes| bytes.len() as u64 == size)
+            };
+            Some(archives.iter().all(|archive| is_there(&archive.name, archive.size)))
+        });
+        found.await?.ok_or_else(|| no_such(id))
+    }
+
+    async fn pin(&self, id: &BackupId, pin: &Pin) -> Result<bool, StoreError> {
+        let pinned = self.around("pin", |content| {
+            let backup = content.backups.get_mut(id).filter(|backup| backup.manifest.is_some())?;
+            Some(backup.pin.replace(pin.clone()).is_none())
+        });
+        pinned.await?.ok_or_else(|| no_such(id))
+    }
+
+    async fn unpin(&self, id: &BackupId) -> Result<bool, StoreError> {
+        let unpinned = self.around("unpin", |content| {
+            let backup = content.backups.get_mut(id).filter(|backup| backup.manifest.is_some())?;
+            Some(backup.pin.take().is_some())
+        });
+        unpinned.await?.ok_or_else(|| no_such(id))
+    }
+
+    async fn remove(&self, id: &BackupId) -> Result<(), StoreError> {
+        let removed = self.around("remove", |content| {
+            let is_pinned = content.backups.get(id)?.pin.is_some();
+            if !is_pinned {
+                content.backups.remove(id);
+            }
+            Some(is_pinned)
+        });
+        match removed.await?.ok_or_else(|| no_such(id))? {
+            false => Ok(()),
+            true => Err(StoreError::Format {
+                path: id.to_string(),
+                why: "the backup is pinned".to_owned(),
+            }),
+        }
     }
 
     async fn sweep(&self) -> Result<Vec<BackupId>, StoreError> {

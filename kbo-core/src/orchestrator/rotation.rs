@@ -1,0 +1,117 @@
+//! Rotation: deciding over the store's backups, and removing what has had its time.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::Orchestrator;
+use crate::ids::BackupId;
+use crate::journal::Entry;
+use crate::ports::store::{Listed, StoreError};
+use crate::report::chain;
+use crate::retention::{Candidate, Decision, Policies, decide};
+
+/// What a rotation did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rotation {
+    /// Every backup of the cluster, oldest first, and what becomes of it.
+    pub decisions: Vec<Decision>,
+    /// Those that are gone.
+    pub removed: Vec<BackupId>,
+    /// Those that should have gone, and why they have not.
+    pub failed: Vec<(BackupId, String)>,
+}
+
+impl Rotation {
+    /// One line for a person.
+    pub fn summary(&self) -> String {
+        let kept = self.decisions.iter().filter(|decision| decision.keep).count();
+        let going: Vec<&str> = self
+            .decisions
+            .iter()
+            .filter(|decision| !decision.keep)
+            .map(|decision| decision.id.as_str())
+            .collect();
+        let failed = if self.failed.is_empty() {
+            String::new()
+        } else {
+            format!(", {} could not be removed", self.failed.len())
+        };
+        match (going.len(), self.removed.len()) {
+            (0, _) => format!("{kept} backups stay"),
+            (going, 0) if self.failed.is_empty() => format!("{going} backups would go, {kept} stay"),
+            (_, removed) => format!("{removed} backups removed, {kept} stay{failed}"),
+        }
+    }
+}
+
+impl Orchestrator {
+    /// Decides over every backup of this cluster, and touches none. Backups of other clusters in the store are none of our business.
+    ///
+    /// # Errors
+    /// The store or its journals cannot be read.
+    pub async fn plan_rotation(&self, policies: &Policies) -> Result<Rotation, StoreError> {
+        let used = self.used_by_open_runs().await?;
+        let mut candidates = vec![];
+        for listed in self.store.list().await? {
+            let manifest = listed.manifest.as_ref().ok();
+            if manifest.is_some_and(|manifest| manifest.cluster != self.name) {
+                continue;
+            }
+            candidates.push(Candidate {
+                created: manifest.map(|manifest| manifest.created),
+                pinned: listed.pinned,
+                good: self.is_good(&listed).await,
+                in_use: used.contains(&listed.id),
+                id: listed.id,
+                kind: listed.kind,
+            });
+        }
+        Ok(Rotation {
+            decisions: decide(self.clock.now(), policies, &candidates),
+            removed: vec![],
+            failed: vec![],
+        })
+    }
+
+    /// Removes what has had its time. The caller holds the lock. One that cannot be removed does not keep the others.
+    ///
+    /// # Errors
+    /// As those of [`Orchestrator::plan_rotation`].
+    pub async fn rotate(&self, policies: &Policies) -> Result<Rotation, StoreError> {
+        let mut rotation = self.plan_rotation(policies).await?;
+        for decision in rotation.decisions.iter().filter(|decision| !decision.keep) {
+            match self.store.remove(&decision.id).await {
+                Ok(()) => rotation.removed.push(decision.id.clone()),
+                Err(error) => rotation.failed.push((decision.id.clone(), chain(&error))),
+            }
+        }
+        Ok(rotation)
+    }
+
+    /// All there, and stopped cleanly for it.
+    async fn is_good(&self, listed: &Listed) -> bool {
+        let Ok(manifest) = &listed.manifest else { return false };
+        let unclean = |proof: &crate::ports::node::CleanStopProof| !proof.clean;
+        if manifest
+            .nodes
+            .iter()
+            .any(|node| node.clean_stop.as_ref().is_some_and(unclean))
+        {
+            return false;
+        }
+        self.store.is_complete(&listed.id).await.unwrap_or(false)
+    }
+
+    /// Backups that runs make or restore which have not ended.
+    async fn used_by_open_runs(&self) -> Result<BTreeSet<BackupId>, StoreError> {
+        let mut used = BTreeSet::new();
+        for journal in self.store.open_journals(&self.name).await? {
+            used.extend(journal.entries().await?.into_iter().filter_map(|entry| match entry {
+                Entry::Begin { plan, .. } => plan.backup.map(|(id, _)| id),
+                _ => None,
+            }));
+        }
+        Ok(used)
+    }
+}

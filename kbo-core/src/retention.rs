@@ -1,0 +1,380 @@
+//! Which backups go and which stay. Pure: from what the store lists to a decision with its reasons for each.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::ids::BackupId;
+use crate::manifest::BackupKind;
+
+/// How long backups of a kind stay. Whatever any of the numbers keeps is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Days that every backup stays.
+    pub days: u32,
+    /// So many of the newest stay whatever their age.
+    pub keep_last: u32,
+    /// The newest of each of so many days (UTC) that have any.
+    pub keep_daily: u32,
+    /// The same by ISO weeks.
+    pub keep_weekly: u32,
+    /// The same by months.
+    pub keep_monthly: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            days: 30,
+            keep_last: 0,
+            keep_daily: 0,
+            keep_weekly: 0,
+            keep_monthly: 0,
+        }
+    }
+}
+
+/// The policies of all kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Policies {
+    /// Of backups of configuration and data.
+    pub cluster: Policy,
+    /// Of configuration alone.
+    pub config: Policy,
+    /// Of data alone.
+    pub data: Policy,
+}
+
+impl Policies {
+    /// The policy of a kind.
+    pub fn of(&self, kind: BackupKind) -> &Policy {
+        match kind {
+            BackupKind::Cluster => &self.cluster,
+            BackupKind::Config => &self.config,
+            BackupKind::Data => &self.data,
+        }
+    }
+}
+
+/// A backup of the cluster, as far as its retention cares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its id.
+    pub id: BackupId,
+    /// Its kind.
+    pub kind: BackupKind,
+    /// When its run began, as the manifest says; `None` where that cannot be read.
+    pub created: Option<Timestamp>,
+    /// Whether it is pinned.
+    pub pinned: bool,
+    /// Whether all of it is there and nothing weakens it.
+    pub good: bool,
+    /// Whether a run that has not ended reads or makes it.
+    pub in_use: bool,
+}
+
+/// What becomes of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// The backup.
+    pub id: BackupId,
+    /// Its kind.
+    pub kind: BackupKind,
+    /// Its age in whole days; `None` where the manifest does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_days: Option<i64>,
+    /// Whether it stays.
+    pub keep: bool,
+    /// Why.
+    pub reasons: Vec<String>,
+}
+
+/// Decides on every candidate, in their order.
+pub fn decide(now: Timestamp, policies: &Policies, candidates: &[Candidate]) -> Vec<Decision> {
+    let mut decisions: Vec<Decision> = candidates
+        .iter()
+        .map(|candidate| Decision {
+            id: candidate.id.clone(),
+            kind: candidate.kind,
+            age_days: candidate.created.map(|created| days_between(created, now)),
+            keep: false,
+            reasons: unconditional(candidate, now),
+        })
+        .collect();
+    for kind in BackupKind::ALL {
+        // Newest first; what cannot tell its age takes no part.
+        let mut dated: Vec<(Timestamp, usize)> = candidates
+            .iter()
+            .enumerate()
+            .filter(|(_, candidate)| candidate.kind == kind)
+            .filter_map(|(at, candidate)| Some((candidate.created?, at)))
+            .collect();
+        dated.sort_by(|one, other| other.cmp(one));
+        by_policy(now, policies.of(kind), &dated, &mut decisions);
+        let last_good = dated.iter().find(|(_, at)| candidates[*at].good);
+        if let Some((_, at)) = last_good {
+            decisions[*at].reasons.push("the last good one of its kind".to_owned());
+        } else if let Some((_, at)) = dated.first() {
+            decisions[*at].reasons.push("the last one of its kind".to_owned());
+        }
+    }
+    for decision in &mut decisions {
+        decision.keep = !decision.reasons.is_empty();
+        if !decision.keep {
+            let limit = policies.of(decision.kind).days;
+            decision.reasons.push(format!("older than {limit} days"));
+        }
+    }
+    decisions
+}
+
+/// What keeps a backup whatever the policy says.
+fn unconditional(candidate: &Candidate, now: Timestamp) -> Vec<String> {
+    let mut reasons = vec![];
+    let mut keep = |is_so: bool, why: &str| {
+        if is_so {
+            reasons.push(why.to_owned());
+        }
+    };
+    keep(candidate.pinned, "pinned");
+    keep(candidate.in_use, "a run that has not ended needs it");
+    keep(
+        candidate.created.is_none(),
+        "its manifest cannot be read, so its age is unknown: look at it and remove it by hand",
+    );
+    keep(
+        candidate.created.is_some_and(|created| created > now),
+        "it is from the future: check the clocks",
+    );
+    reasons
+}
+
+fn by_policy(now: Timestamp, policy: &Policy, newest_first: &[(Timestamp, usize)], decisions: &mut [Decision]) {
+    for (nth, (created, at)) in newest_first.iter().enumerate() {
+        if days_between(*created, now) < i64::from(policy.days) {
+            decisions[*at]
+                .reasons
+                .push(format!("younger than {} days", policy.days));
+        }
+        if nth < usize::try_from(policy.keep_last).unwrap_or(usize::MAX) {
+            decisions[*at]
+                .reasons
+                .push(format!("one of the last {}", policy.keep_last));
+        }
+    }
+    let periods: [(u32, &str, fn(Timestamp) -> (i16, i16)); 3] = [
+        (policy.keep_daily, "day", |at| {
+            let date = at.to_zoned(TimeZone::UTC).date();
+            (date.year(), date.day_of_year())
+        }),
+        (policy.keep_weekly, "week", |at| {
+            let week = at.to_zoned(TimeZone::UTC).date().iso_week_date();
+            (week.year(), i16::from(week.week()))
+        }),
+        (policy.keep_monthly, "month", |at| {
+            let date = at.to_zoned(TimeZone::UTC).date();
+            (date.year(), i16::from(date.month()))
+        }),
+    ];
+    for (count, name, period_of) in periods {
+        let mut seen = BTreeSet::new();
+        for (created, at) in newest_first {
+            let is_first = seen.insert(period_of(*created));
+            if seen.len() > usize::try_from(count).unwrap_or(usize::MAX) {
+                break;
+            }
+            if is_first {
+                decisions[*at].reasons.push(format!("the newest of its {name}"));
+            }
+        }
+    }
+}
+
+/// Whole days; negative for the future.
+fn days_between(from: Timestamp, to: Timestamp) -> i64 {
+    to.duration_since(from).as_secs().div_euclid(24 * 3600)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-11-24T12:00:00Z".parse().unwrap()
+    }
+
+    fn aged(hours: i64) -> Candidate {
+        let created = now() - SignedDuration::from_hours(hours);
+        Candidate {
+            id: BackupId::at(created),
+            kind: BackupKind::Cluster,
+            created: Some(created),
+            pinned: false,
+            good: true,
+            in_use: false,
+        }
+    }
+
+    fn policies(policy: Policy) -> Policies {
+        Policies {
+            cluster: policy,
+            config: policy,
+            data: policy,
+        }
+    }
+
+    fn kept(policy: Policy, candidates: &[Candidate]) -> Vec<bool> {
+        decide(now(), &policies(policy), candidates)
+            .iter()
+            .map(|decision| decision.keep)
+            .collect()
+    }
+
+    #[test]
+    fn backups_go_at_thirty_days_and_not_an_hour_before() {
+        let day = 24;
+        let candidates = [aged(30 * day), aged(30 * day - 1), aged(1)];
+        assert_eq!(kept(Policy::default(), &candidates), [false, true, true]);
+    }
+
+    #[test]
+    fn the_last_good_one_of_each_kind_stays_however_old() {
+        let mut config = aged(10_000);
+        config.kind = BackupKind::Config;
+        let mut bad = aged(1);
+        bad.good = false;
+        let candidates = [aged(9_000), aged(8_000), bad, config];
+        let decisions = decide(now(), &Policies::default(), &candidates);
+        let keeps: Vec<bool> = decisions.iter().map(|decision| decision.keep).collect();
+        assert_eq!(keeps, [false, true, true, true]);
+        assert!(
+            decisions[1]
+                .reasons
+                .contains(&"the last good one of its kind".to_owned())
+        );
+        assert!(
+            decisions[3]
+                .reasons
+                .contains(&"the last good one of its kind".to_owned())
+        );
+        assert_eq!(decisions[0].reasons, ["older than 30 days"]);
+    }
+
+    #[test]
+    fn where_none_is_good_the_last_one_stays() {
+        let bad = |hours| Candidate {
+            good: false,
+            ..aged(hours)
+        };
+        assert_eq!(kept(Policy::default(), &[bad(9_000), bad(8_000)]), [false, true]);
+    }
+
+    #[test]
+    fn pinned_used_unreadable_and_future_ones_stay_and_say_why() {
+        let old = || aged(9_000);
+        let candidates = [
+            Candidate { pinned: true, ..old() },
+            Candidate { in_use: true, ..old() },
+            Candidate { created: None, ..old() },
+            aged(-5),
+            old(),
+        ];
+        assert_eq!(kept(Policy::default(), &candidates), [true, true, true, true, false]);
+    }
+
+    #[test]
+    fn days_weeks_and_months_each_keep_their_newest() {
+        let day = 24;
+        let policy = Policy {
+            days: 1,
+            keep_daily: 3,
+            keep_weekly: 2,
+            keep_monthly: 3,
+            ..Policy::default()
+        };
+        // 24 November 2026 is a Tuesday: noon today, today before noon, yesterday, Sunday, Saturday, a week ago, October, September, August.
+        let candidates = [
+            aged(1),
+            aged(3),
+            aged(day),
+            aged(2 * day),
+            aged(3 * day),
+            aged(8 * day),
+            aged(30 * day),
+            aged(60 * day),
+            aged(100 * day),
+        ];
+        let keeps = kept(policy, &candidates);
+        assert_eq!(keeps, [true, true, true, true, false, false, true, true, false]);
+    }
+
+    fn any_candidate() -> impl Strategy<Value = Candidate> {
+        (0i64..20_000, 0usize..3, any::<[bool; 4]>()).prop_map(|(hours, kind, [pinned, good, in_use, dated])| {
+            let aged = aged(hours);
+            Candidate {
+                kind: BackupKind::ALL[kind],
+                pinned: pinned && good,
+                good,
+                in_use: in_use && pinned,
+                created: aged.created.filter(|_| dated || good),
+                ..aged
+            }
+        })
+    }
+
+    fn any_policy() -> impl Strategy<Value = Policy> {
+        (0u32..100, 0u32..5, 0u32..5, 0u32..5, 0u32..5).prop_map(
+            |(days, keep_last, keep_daily, keep_weekly, keep_monthly)| Policy {
+                days,
+                keep_last,
+                keep_daily,
+                keep_weekly,
+                keep_monthly,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_policy_something_good_of_every_kind_is_left(
+            policy in any_policy(),
+            candidates in prop::collection::vec(any_candidate(), 0..30),
+        ) {
+            let keeps = kept(policy, &candidates);
+            for (candidate, keep) in candidates.iter().zip(&keeps) {
+                let protected = candidate.pinned || candidate.in_use || candidate.created.is_none();
+                prop_assert!(*keep || !protected);
+            }
+            for kind in BackupKind::ALL {
+                let left = |good: bool| candidates.iter().zip(&keeps).any(|(c, keep)| c.kind == kind && c.good >= good && *keep);
+                let had = |good: bool| candidates.iter().any(|c| c.kind == kind && c.good >= good && c.created.is_some());
+                prop_assert!(!had(true) || left(true));
+                prop_assert!(!had(false) || left(false));
+            }
+        }
+
+        #[test]
+        fn a_greater_number_never_deletes_more_and_a_second_time_deletes_nothing(
+            policy in any_policy(),
+            which in 0usize..5,
+            candidates in prop::collection::vec(any_candidate(), 0..30),
+        ) {
+            let keeps = kept(policy, &candidates);
+            let mut greater = policy;
+            let number = [&mut greater.days, &mut greater.keep_last, &mut greater.keep_daily, &mut greater.keep_weekly, &mut greater.keep_monthly];
+            for (at, number) in number.into_iter().enumerate() {
+                *number += u32::from(at == which);
+            }
+            for (less, more) in keeps.iter().zip(kept(greater, &candidates)) {
+                prop_assert!(more || !less);
+            }
+            let left: Vec<Candidate> = candidates.into_iter().zip(&keeps).filter(|(_, keep)| **keep).map(|(c, _)| c).collect();
+            prop_assert!(kept(policy, &left).into_iter().all(|keep| keep));
+        }
+    }
+}
