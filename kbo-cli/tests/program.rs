@@ -2,91 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod scene;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use kbo_archive::store::DirStore;
 use kbo_core::ports::store::BackupStore;
 use serde_json::Value;
-use tempfile::TempDir;
 
-const ID: &str = "20261122T030000Z";
-
-/// A configuration, and a copy of the golden store.
-struct Scene {
-    temp: TempDir,
-}
-
-impl Scene {
-    fn new() -> Self {
-        let temp = tempfile::tempdir().unwrap();
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kbo-archive/testdata/v1/store");
-        copy(&golden, &temp.path().join("cold"));
-        let scene = Self { temp };
-        scene.configure("");
-        scene
-    }
-
-    fn configure(&self, more: &str) {
-        let text = format!(
-            "[cluster]\nname = \"dev\"\n[storage]\ncold = {:?}\n[defaults]\ndata = \"/data\"\n\
-             [[node]]\nname = \"c1\"\nrole = \"controller\"\nhost = \"127.0.0.1\"\nport = 1\n\
-             [[node]]\nname = \"b1\"\nrole = \"broker\"\nhost = \"127.0.0.1\"\nport = 1\n{more}",
-            self.store()
-        );
-        fs::write(self.temp.path().join("kbo.toml"), text).unwrap();
-    }
-
-    fn store(&self) -> PathBuf {
-        self.temp.path().join("cold")
-    }
-
-    fn backup(&self) -> PathBuf {
-        self.store().join("cluster/rotated/2026/11/22").join(ID)
-    }
-
-    fn kbo(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_kbo"))
-            .args(arguments)
-            .env("KBO_CONFIG", self.temp.path().join("kbo.toml"))
-            .env("HOME", self.temp.path())
-            .output()
-            .unwrap()
-    }
-
-    /// Exit code and the one JSON document.
-    fn json(&self, arguments: &[&str]) -> (i32, Value) {
-        let output = self.kbo(&[&["--json"], arguments].concat());
-        let text = String::from_utf8(output.stdout).unwrap();
-        let document = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text:?}"));
-        (output.status.code().unwrap(), document)
-    }
-
-    /// Exit code and the last line of all that a person sees.
-    fn verdict(&self, arguments: &[&str]) -> (i32, String) {
-        let output = self.kbo(arguments);
-        let text = [output.stderr, output.stdout].concat();
-        let text = String::from_utf8(text).unwrap();
-        (
-            output.status.code().unwrap(),
-            text.lines().last().unwrap_or_default().to_owned(),
-        )
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
-}
+use scene::{ID, Scene};
 
 #[test]
 fn a_whole_store_is_listed_shown_and_verified_without_reaching_a_node() {

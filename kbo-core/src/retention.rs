@@ -151,6 +151,9 @@ fn unconditional(candidate: &Candidate, now: Timestamp) -> Vec<String> {
     reasons
 }
 
+/// The year, and the day, week or month within it.
+type PeriodOf = fn(Timestamp) -> (i16, i16);
+
 fn by_policy(now: Timestamp, policy: &Policy, newest_first: &[(Timestamp, usize)], decisions: &mut [Decision]) {
     for (nth, (created, at)) in newest_first.iter().enumerate() {
         if days_between(*created, now) < i64::from(policy.days) {
@@ -164,7 +167,7 @@ fn by_policy(now: Timestamp, policy: &Policy, newest_first: &[(Timestamp, usize)
                 .push(format!("one of the last {}", policy.keep_last));
         }
     }
-    let periods: [(u32, &str, fn(Timestamp) -> (i16, i16)); 3] = [
+    let periods: [(u32, &str, PeriodOf); 3] = [
         (policy.keep_daily, "day", |at| {
             let date = at.to_zoned(TimeZone::UTC).date();
             (date.year(), date.day_of_year())

@@ -24,6 +24,7 @@ mod lock;
 mod read;
 mod select;
 mod sweep;
+mod transfer;
 mod verify;
 mod writer;
 
@@ -37,6 +38,7 @@ use kbo_core::ports::store::{BackupStore, BackupWriter, Listed, Pin, Space, Stor
 use kbo_core::ports::stream::ByteSource;
 
 pub use select::{SelectError, Selected, Selector, select};
+pub use transfer::{export, export_to_file, import};
 pub use verify::{ArchiveVerdict, VerifyProgress, VerifyReport, verify_backup};
 
 use durable::{blocking, io};

@@ -272,6 +272,7 @@ mod tests {
             archives: vec![],
         };
         Listed {
+            pin: None,
             id,
             kind,
             pinned: false,

@@ -17,6 +17,10 @@ mod store_hostile;
 #[cfg(test)]
 mod store_journal;
 #[cfg(test)]
+mod store_keep;
+#[cfg(test)]
 mod store_lock;
+#[cfg(test)]
+mod store_transfer;
 #[cfg(test)]
 mod store_verify;

@@ -1,12 +1,14 @@
 //! The command line.
 
 mod containers;
+mod store;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use containers::{FormatArgs, PowerArgs, RestartArgs, RunArgs};
+pub(crate) use store::{ExportArgs, ImportArgs, PinArgs, RotateArgs, UnpinArgs};
 
 /// Cold-consistent backups of Kafka clusters, down only for a restart.
 #[derive(Debug, Parser)]
@@ -72,6 +74,16 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "backup")]
         all: bool,
     },
+    /// Remove the backups that have had their time, and say why each other stays
+    Rotate(RotateArgs),
+    /// Keep a backup until it is unpinned
+    Pin(PinArgs),
+    /// Let a pinned backup be rotated again
+    Unpin(UnpinArgs),
+    /// Write a backup into one file, readable with tar alone
+    Export(ExportArgs),
+    /// Take a backup from such a file into the store
+    Import(ImportArgs),
     /// Start nodes in start order, each operational before the next
     Start(PowerArgs),
     /// Stop nodes in stop order, and leave them stopped

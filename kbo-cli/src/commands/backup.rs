@@ -2,7 +2,7 @@
 
 use kbo_core::orchestrator::BackupRequest;
 
-use super::{Context, Ended, conduct, kind_of};
+use super::{Context, Ended, conduct, kind_of, rotate};
 use crate::args::BackupArgs;
 
 pub(super) async fn run(context: &Context, args: &BackupArgs) -> Ended {
@@ -17,7 +17,11 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Ended {
     }
     conduct::locked(context, "backup", conduct::Undone::Required, async {
         let prepared = conduct::unless_interrupted(context, orchestrator.prepare_backup(request)).await?;
-        Ok(conduct::execute(context, prepared).await)
+        conduct::say_findings(context, &prepared);
+        let mut report = orchestrator.execute(prepared).await;
+        rotate::after(context, &mut report).await;
+        conduct::show_report(context, &report);
+        Ok(report.outcome)
     })
     .await
 }

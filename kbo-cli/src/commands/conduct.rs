@@ -120,8 +120,8 @@ pub(super) fn dry_run(context: &Context, prepared: &Prepared) -> Outcome {
     if refused { Outcome::Refused } else { Outcome::Done }
 }
 
-/// Executes and reports.
-pub(super) async fn execute(context: &Context, prepared: Prepared) -> Outcome {
+/// What preflight found, before the run.
+pub(super) fn say_findings(context: &Context, prepared: &Prepared) {
     let findings = prepared
         .findings
         .iter()
@@ -129,6 +129,11 @@ pub(super) async fn execute(context: &Context, prepared: Prepared) -> Outcome {
     if !context.global.quiet {
         findings.for_each(|finding| output::error_line(&described(finding)));
     }
+}
+
+/// Executes and reports.
+pub(super) async fn execute(context: &Context, prepared: Prepared) -> Outcome {
+    say_findings(context, &prepared);
     let report = context.composed.orchestrator.execute(prepared).await;
     show_report(context, &report);
     report.outcome
@@ -141,6 +146,11 @@ pub(super) fn show_report(context: &Context, report: &Report) {
     }
     for failure in &report.failures {
         output::error_line(&format!("failed: {failure}"));
+    }
+    if let Some(rotation) = &report.rotation
+        && !context.global.quiet
+    {
+        output::error_line(&format!("rotation: {}", rotation.summary()));
     }
     tracing::info!(outcome = ?report.outcome, "{}", report.verdict);
     let verdict = match refusal(&report.findings) {

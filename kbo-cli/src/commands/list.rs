@@ -16,6 +16,8 @@ pub(super) struct Row {
     id: String,
     kind: BackupKind,
     pinned: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pin_reason: Option<String>,
     cluster: Option<String>,
     created: Option<Timestamp>,
     nodes: usize,
@@ -34,6 +36,7 @@ impl Row {
             id: listed.id.to_string(),
             kind: listed.kind,
             pinned: listed.pinned,
+            pin_reason: listed.pin.as_ref().and_then(|pin| pin.reason.clone()),
             cluster: manifest.map(|manifest| manifest.cluster.to_string()),
             created: manifest.map(|manifest| manifest.created),
             nodes: manifest.map_or(0, |manifest| manifest.nodes.len()),
@@ -71,7 +74,8 @@ fn show(rows: &[Row]) {
     let body = rows.iter().map(|row| {
         let mut remarks = vec![];
         if row.pinned {
-            remarks.push("pinned".to_owned());
+            let reason = row.pin_reason.as_ref().map(|reason| format!(" ({reason})"));
+            remarks.push(format!("pinned{}", reason.unwrap_or_default()));
         }
         remarks.extend(row.damage.iter().map(|damage| format!("DAMAGED: {damage}")));
         if !row.caveats.is_empty() {

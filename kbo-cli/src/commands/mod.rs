@@ -7,11 +7,14 @@ mod conduct;
 mod create;
 mod format;
 mod list;
+mod pin;
 mod power;
 mod recover;
 mod restore;
+mod rotate;
 mod show;
 mod status;
+mod transfer;
 mod verify;
 
 use kbo_core::cancel::Cancel;
@@ -110,7 +113,14 @@ enum Needs {
 
 fn needs(command: &Command) -> Needs {
     match command {
-        Command::List | Command::Show { .. } | Command::Verify { .. } => Needs::Store,
+        Command::List
+        | Command::Show { .. }
+        | Command::Verify { .. }
+        | Command::Rotate(_)
+        | Command::Pin(_)
+        | Command::Unpin(_)
+        | Command::Export(_)
+        | Command::Import(_) => Needs::Store,
         Command::Check | Command::Status | Command::Agent => Needs::Look,
         Command::Backup(_)
         | Command::Restore(_)
@@ -160,6 +170,11 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::List => list::run(context).await,
         Command::Show { backup, files } => show::run(context, &backup, files).await,
         Command::Verify { backup, all } => verify::run(context, &backup, all).await,
+        Command::Rotate(args) => rotate::run(context, args.dry_run).await,
+        Command::Pin(args) => pin::pin(context, &args.backup, args.reason).await,
+        Command::Unpin(args) => pin::unpin(context, &args.backup).await,
+        Command::Export(args) => transfer::export_backup(context, &args).await,
+        Command::Import(args) => transfer::import(context, &args).await,
         Command::Start(args) => power::run(context, Operation::Start, &args).await,
         Command::Stop(args) => power::run(context, Operation::Stop, &args).await,
         Command::Restart(args) if args.rolling => power::rolling(context, &args.power).await,
@@ -170,6 +185,17 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::Recover => recover::run(context).await,
         Command::Agent => Err(Trouble::new(Outcome::Usage, "the agent is started by kbo itself")),
     }
+}
+
+/// Holds the lock around work on the store alone. A run that died is left to those who can reach the nodes.
+async fn store_locked(context: &Context, purpose: &str, work: impl Future<Output = Ended>) -> Ended {
+    let orchestrator = &context.composed.orchestrator;
+    let lock = orchestrator.store.lock(&orchestrator.name, purpose).await?;
+    let ended = work.await;
+    if let Err(error) = lock.release().await {
+        tracing::warn!("the lock cannot be released: {}", chain(&error));
+    }
+    ended
 }
 
 fn kind_of(only: Option<Only>) -> BackupKind {

@@ -129,7 +129,7 @@ impl DockerCarrier {
             }
             (bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }, None) => {
                 let text = format!("{}: there is no container {name}", self.describe());
-                let hint = "is it the container's name (docker ps -a), and this the engine it belongs to ([docker] host)? kbo run creates it, where [defaults.container] defines it";
+                let hint = "is it the container's name (docker ps -a), and this the engine it belongs to ([docker] host)? kbo run creates it, where [defaults.container] defines it, or --from a backup";
                 Err(NodeError::new(NodeErrorKind::State, text).hint(hint))
             }
             (error, _) => Err(self.error(&format!("inspect container {name}"), &error)),

@@ -1,0 +1,52 @@
+//! Arguments of what is done to the store.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateArgs {
+    /// Print what would go and why each other stays, and touch nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PinArgs {
+    /// latest, latest~N, an id or its beginning
+    #[arg(value_name = "BACKUP")]
+    pub(crate) backup: String,
+    /// Why it is kept
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UnpinArgs {
+    /// latest, latest~N, an id or its beginning
+    #[arg(value_name = "BACKUP")]
+    pub(crate) backup: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// latest, latest~N, an id or its beginning
+    #[arg(value_name = "BACKUP")]
+    pub(crate) backup: String,
+    /// The file to write; - for standard output
+    #[arg(value_name = "FILE.tar")]
+    pub(crate) file: PathBuf,
+    /// Overwrite a file that is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The file to read; - for standard input
+    #[arg(value_name = "FILE.tar")]
+    pub(crate) file: PathBuf,
+    /// Pin it, so that no rotation takes it for its age
+    #[arg(long)]
+    pub(crate) pin: bool,
+}

@@ -1,0 +1,93 @@
+//! `kbo rotate`, and the rotation after a backup.
+
+use kbo_core::orchestrator::Rotation;
+use kbo_core::report::{Outcome, Report, chain};
+use serde::Serialize;
+
+use super::{Context, Ended, store_locked};
+use crate::output;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    outcome: Outcome,
+    #[serde(flatten)]
+    rotation: &'a Rotation,
+    verdict: String,
+}
+
+pub(super) async fn run(context: &Context, dry_run: bool) -> Ended {
+    let orchestrator = &context.composed.orchestrator;
+    let policies = &context.config.retention;
+    if dry_run {
+        return Ok(show(context, &orchestrator.plan_rotation(policies).await?));
+    }
+    store_locked(context, "rotate", async {
+        // What an earlier removal was interrupted in is finished first.
+        orchestrator.store.sweep().await?;
+        Ok(show(context, &orchestrator.rotate(policies).await?))
+    })
+    .await
+}
+
+/// Rotates after a backup that is whole. A backup is no worse for a rotation that fails.
+pub(super) async fn after(context: &Context, report: &mut Report) {
+    if report.outcome != Outcome::Done {
+        return;
+    }
+    match context.composed.orchestrator.rotate(&context.config.retention).await {
+        Ok(rotation) => {
+            for (id, why) in &rotation.failed {
+                report
+                    .warnings
+                    .push(format!("{id} has had its time, and cannot be removed: {why}"));
+            }
+            for decision in &rotation.decisions {
+                let verdict = if decision.keep { "stays" } else { "goes" };
+                tracing::info!("rotation: {} {verdict}: {}", decision.id, decision.reasons.join(", "));
+            }
+            report.rotation = Some(rotation);
+        }
+        Err(error) => report.warnings.push(format!("nothing was rotated: {}", chain(&error))),
+    }
+}
+
+fn show(context: &Context, rotation: &Rotation) -> Outcome {
+    let outcome = if rotation.failed.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    };
+    let verdict = rotation.summary();
+    if context.global.json {
+        output::json(&Document {
+            outcome,
+            rotation,
+            verdict: verdict.clone(),
+        });
+        output::error_line(&verdict);
+        return outcome;
+    }
+    let head = ["ID", "KIND", "AGE", "", "WHY"].map(str::to_owned).to_vec();
+    let rows = rotation.decisions.iter().map(|decision| {
+        let verdict = match (decision.keep, rotation.removed.contains(&decision.id)) {
+            (true, _) => "stays",
+            (false, true) => "removed",
+            (false, false) => "goes",
+        };
+        vec![
+            decision.id.to_string(),
+            decision.kind.to_string(),
+            decision
+                .age_days
+                .map_or_else(|| "?".to_owned(), |days| format!("{days} d")),
+            verdict.to_owned(),
+            decision.reasons.join(", "),
+        ]
+    });
+    output::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), &[2]);
+    for (id, why) in &rotation.failed {
+        output::error_line(&format!("failed: remove {id}: {why}"));
+    }
+    output::line(&verdict);
+    outcome
+}
