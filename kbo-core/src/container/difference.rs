@@ -311,7 +311,8 @@ mod tests {
 
     #[test]
     fn every_point_is_told_by_its_name_and_secrets_by_theirs_only() {
-        let changes: [(&str, fn(&mut Value)); 12] = [
+        type Change = fn(&mut Value);
+        let changes: [(&str, Change); 12] = [
             ("image", |body| body["Image"] = json!("apache/kafka:4.2.0")),
             ("command", |body| body["Cmd"] = json!(["walk"])),
             ("entrypoint", |body| body["Entrypoint"] = json!(["/other"])),

@@ -89,7 +89,7 @@ fn links(root: &Path, name: &str, text: &str) -> Vec<String> {
 
 /// Every command of kbo is named in the README or in the documents.
 fn commands(root: &Path) -> Result<Vec<String>> {
-    let args = fs::read_to_string(root.join("kbo-cli/src/args.rs")).context("cannot read kbo's arguments")?;
+    let args = fs::read_to_string(root.join("kbo-cli/src/args/mod.rs")).context("cannot read kbo's arguments")?;
     let mut documents = fs::read_to_string(root.join("README.md")).context("cannot read README.md")?;
     for entry in fs::read_dir(root.join("docs")).context("cannot read docs")? {
         let path = entry?.path();
@@ -105,10 +105,11 @@ fn commands(root: &Path) -> Result<Vec<String>> {
 
 /// Every key of kbo.toml is in its document.
 fn keys(root: &Path) -> Result<Vec<String>> {
-    let raw =
-        fs::read_to_string(root.join("kbo-core/src/config/raw.rs")).context("cannot read the configuration's keys")?;
-    let document =
-        fs::read_to_string(root.join("docs/configuration.md")).context("cannot read docs/configuration.md")?;
+    let read = |path: &str| fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"));
+    let folder = "kbo-core/src/config";
+    let raw = ["raw.rs", "container/raw.rs", "retention.rs"].map(|file| read(&format!("{folder}/{file}")));
+    let raw = raw.into_iter().collect::<Result<String>>()?;
+    let document = read("docs/configuration.md")? + &read("docs/containers.md")?;
     let unnamed = key_names(&raw)
         .into_iter()
         .filter(|key| !document.contains(&format!("`{key}`")) && !document.contains(&format!("[{key}]")));
