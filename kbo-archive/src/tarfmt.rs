@@ -369,6 +369,8 @@ fn parse_pax(mut bytes: &[u8]) -> Option<Pax> {
             "uid" => pax.uid = Some(value.parse().ok()?),
             "gid" => pax.gid = Some(value.parse().ok()?),
             "mtime" => pax.mtime = Some(parse_decimal(value)?),
+            // What a tar of GNU or Python may tell besides.
+            "atime" | "ctime" => {}
             // Sparse files and the like would change what the content means.
             _ => return None,
         }

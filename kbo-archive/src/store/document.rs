@@ -68,6 +68,16 @@ pub(super) fn read_head(dir: &Path, id: &BackupId) -> Result<Manifest, StoreErro
     Ok(manifest)
 }
 
+/// The manifest of the backup `id` from its text, checked as one that lies in a store.
+pub(super) fn from_text(text: &[u8], id: &BackupId) -> Result<Manifest, String> {
+    let manifest = serde_json::from_slice(text).map_err(|error| match serde_json::from_slice::<Number>(text) {
+        Ok(number) if number.format != FORMAT => other_format(number.format),
+        _ => format!("it cannot be read: {error}"),
+    })?;
+    check(&manifest, id)?;
+    Ok(manifest)
+}
+
 /// What makes a manifest unfit to be acted on. A manifest may come from anywhere; its names become paths.
 pub(super) fn check(manifest: &Manifest, id: &BackupId) -> Result<(), String> {
     check_names(manifest, id)?;
@@ -105,6 +115,12 @@ fn check_names(manifest: &Manifest, id: &BackupId) -> Result<(), String> {
     Ok(())
 }
 
+/// A document of a later format need not parse as this one's: then the number says more than the parser does.
+#[derive(Deserialize)]
+struct Number {
+    format: u32,
+}
+
 fn other_format(number: u32) -> String {
     format!("the manifest has format {number}, this version of kbo knows format {FORMAT}: use a newer kbo")
 }
@@ -115,11 +131,6 @@ fn parse<T: DeserializeOwned>(dir: &Path) -> Result<T, StoreError> {
         Ok(document) => return Ok(document),
         Err(error) => error,
     };
-    // A document of a later format need not parse as this one's: then the number says more than the parser does.
-    #[derive(Deserialize)]
-    struct Number {
-        format: u32,
-    }
     match from_file::<Number>(&path)? {
         Ok(number) if number.format != FORMAT => Err(format(&path, other_format(number.format))),
         _ => Err(format(&path, format!("the manifest cannot be read: {error}"))),

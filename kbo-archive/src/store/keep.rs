@@ -1,17 +1,21 @@
 //! Pinning, unpinning and removing backups. Each is one rename as far as anybody can see, so a crash at any point leaves the backup
 //! in one place or the other, or on its way out.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kbo_core::ids::BackupId;
 use kbo_core::ports::store::{Pin, StoreError};
 
-use super::document::{self, PIN, PIN_TEMP};
+use super::document::{PIN, PIN_TEMP};
 use super::durable::{ensure_dir, format, io as failed, remove_file, sync_dir, write_new};
 use super::layout::{Found, Layout};
+use super::reading;
 use super::sweep::{discard, drop_empty_dates};
+
+/// A reason is a line or two.
+const LONGEST_PIN: u64 = 1 << 16;
 
 /// The folders of a committed backup: one, or two where somebody copied it into `pinned/`.
 fn committed(layout: &Layout, id: &BackupId) -> Result<Vec<Found>, StoreError> {
@@ -32,7 +36,10 @@ pub(super) fn pin(layout: &Layout, id: &BackupId, pin: &Pin) -> Result<bool, Sto
     let _alone = layout.hold()?;
     let found = committed(layout, id)?;
     if let Some(pinned) = found.iter().find(|found| found.pinned) {
-        write(&pinned.dir, pin)?;
+        // To say nothing takes nothing back.
+        if pin.reason.is_some() {
+            write(&pinned.dir, pin)?;
+        }
         return Ok(false);
     }
     let [from] = &found[..] else {
@@ -78,22 +85,24 @@ pub(super) fn remove(layout: &Layout, id: &BackupId) -> Result<(), StoreError> {
     if let Some(pinned) = found.iter().find(|found| found.pinned) {
         return Err(format(&pinned.dir, "the backup is pinned: unpin it first"));
     }
+    let _shut = found
+        .iter()
+        .map(|found| reading::shut(&found.dir, id))
+        .collect::<Result<Vec<_>, _>>()?;
     found.iter().try_for_each(|found| discard(&found.dir, id))
-}
-
-/// Whether every archive is there, of the size that the manifest tells.
-pub(super) fn is_complete(layout: &Layout, id: &BackupId) -> Result<bool, StoreError> {
-    let dir = layout.find(id)?.dir;
-    let manifest = document::read_head(&dir, id)?;
-    Ok(manifest.archives.iter().all(|archive| {
-        let meta = fs::symlink_metadata(dir.join(&archive.name));
-        meta.is_ok_and(|meta| meta.is_file() && meta.len() == archive.size)
-    }))
 }
 
 /// Why a backup is pinned, where somebody said so.
 pub(super) fn read_pin(dir: &Path) -> Option<Pin> {
-    serde_json::from_slice(&fs::read(dir.join(PIN)).ok()?).ok()
+    let mut text = Vec::new();
+    let file = File::open(dir.join(PIN)).ok()?;
+    file.take(LONGEST_PIN).read_to_end(&mut text).ok()?;
+    let mut pin: Pin = serde_json::from_slice(&text).ok()?;
+    // It goes to a terminal, and anybody may have written it.
+    for text in [&mut pin.reason, &mut pin.by].into_iter().flatten() {
+        *text = text.replace(char::is_control, " ");
+    }
+    Some(pin)
 }
 
 fn write(dir: &Path, pin: &Pin) -> Result<(), StoreError> {

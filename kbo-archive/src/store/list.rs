@@ -1,5 +1,9 @@
 //! Listing the backups of a store.
 
+use std::fs;
+use std::io;
+
+use kbo_core::manifest::{ArchiveRecord, Manifest};
 use kbo_core::ports::store::{Listed, Pin, StoreError};
 
 use super::document;
@@ -23,6 +27,7 @@ pub(super) fn list(layout: &Layout) -> Result<Vec<Listed>, StoreError> {
             }
             _ => listed.push(Listed {
                 pin: pin_of(&found),
+                missing: manifest.as_ref().ok().and_then(|manifest| missing(&found, manifest)),
                 manifest: manifest.map_err(|error| reason(&error)),
                 id: found.id,
                 kind: found.kind,
@@ -31,6 +36,25 @@ pub(super) fn list(layout: &Layout) -> Result<Vec<Listed>, StoreError> {
         }
     }
     Ok(listed)
+}
+
+/// What of a backup is not there. Only the folder is looked at, for a listing has to be quick.
+fn missing(found: &Found, manifest: &Manifest) -> Option<String> {
+    let wrong = |archive: &ArchiveRecord| match fs::symlink_metadata(found.dir.join(&archive.name)) {
+        Ok(meta) if !meta.is_file() => Some(format!("{} is no file", archive.name)),
+        Ok(meta) if meta.len() != archive.size => {
+            Some(format!("{} has {} bytes of {}", archive.name, meta.len(), archive.size))
+        }
+        Ok(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(format!("{} is missing", archive.name)),
+        Err(error) => Some(format!("{}: {error}", archive.name)),
+    };
+    let wrong: Vec<String> = manifest.archives.iter().filter_map(wrong).collect();
+    let (first, rest) = wrong.split_first()?;
+    Some(match rest.len() {
+        0 => first.clone(),
+        more => format!("{first}, and {more} more are not whole"),
+    })
 }
 
 /// In `rotated/` a reason means nothing: it was left behind by a hand that moved the folder.

@@ -22,6 +22,7 @@ mod layout;
 mod list;
 mod lock;
 mod read;
+mod reading;
 mod select;
 mod sweep;
 mod transfer;
@@ -38,7 +39,7 @@ use kbo_core::ports::store::{BackupStore, BackupWriter, Listed, Pin, Space, Stor
 use kbo_core::ports::stream::ByteSource;
 
 pub use select::{SelectError, Selected, Selector, select};
-pub use transfer::{export, export_to_file, import};
+pub use transfer::{Receiver, Transfer, export, export_to_file, import, unpack};
 pub use verify::{ArchiveVerdict, VerifyProgress, VerifyReport, verify_backup};
 
 use durable::{blocking, io};
@@ -111,11 +112,6 @@ impl BackupStore for DirStore {
             Ok(Box::new(read::FileSource::open(path)?) as Box<dyn ByteSource>)
         })
         .await
-    }
-
-    async fn is_complete(&self, id: &BackupId) -> Result<bool, StoreError> {
-        let (layout, id) = (self.layout.clone(), id.clone());
-        blocking(move || keep::is_complete(&layout, &id)).await
     }
 
     async fn pin(&self, id: &BackupId, pin: &Pin) -> Result<bool, StoreError> {

@@ -276,6 +276,8 @@ mod tests {
             id,
             kind,
             pinned: false,
+            pin: None,
+            missing: None,
             manifest: Ok(manifest),
         }
     }

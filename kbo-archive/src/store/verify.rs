@@ -11,12 +11,15 @@ use std::thread;
 use kbo_core::ids::BackupId;
 use kbo_core::manifest::{ArchiveRecord, Manifest, Sha256};
 use kbo_core::ports::store::StoreError;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
 use serde::Serialize;
 use sha2::Digest;
 
 use super::DirStore;
 use super::document::{self, MANIFEST, PIN, PIN_TEMP, SUMS};
 use super::durable::{blocking, io as failed};
+use super::reading;
 use crate::error::Error;
 use crate::reader;
 
@@ -64,10 +67,13 @@ pub async fn verify_backup(
     let cancel = CancelOnDrop::default();
     let (layout, id, cancelled) = (store.layout.clone(), id.clone(), Arc::clone(&cancel.0));
     blocking(move || {
-        let dir = layout.find(&id)?.dir;
-        let manifest = document::read(&dir, &id)?;
-        let findings = folder_findings(&dir, &manifest)?;
-        let archives = verify_archives(&dir, &manifest.archives, &progress, &cancelled);
+        let reading = reading::hold(&layout, &id)?;
+        let dir = &reading.found.dir;
+        let manifest = document::read(dir, &id)?;
+        let findings = folder_findings(dir, &manifest)?;
+        // Not by its path, which a pin may change meanwhile.
+        let folder = File::open(dir).map_err(failed("open", dir))?;
+        let archives = verify_archives(&folder, &manifest.archives, &progress, &cancelled);
         Ok(VerifyReport { id, findings, archives })
     })
     .await
@@ -95,13 +101,21 @@ fn folder_findings(dir: &Path, manifest: &Manifest) -> Result<Vec<String>, Store
     }
     findings.sort();
 
-    let text = match fs::read_to_string(dir.join(SUMS)) {
-        Ok(text) => text,
-        Err(error) => {
-            findings.push(format!("{SUMS} cannot be read: {error}"));
-            return Ok(findings);
-        }
-    };
+    findings.extend(sums_findings(dir, manifest)?);
+    Ok(findings)
+}
+
+/// Whether `SHA256SUMS` is there and says what the manifest says, of itself too.
+pub(super) fn sums_findings(dir: &Path, manifest: &Manifest) -> Result<Vec<String>, StoreError> {
+    match fs::read_to_string(dir.join(SUMS)) {
+        Ok(text) => Ok(compare_sums(&text, manifest, hash_of(&dir.join(MANIFEST))?)),
+        Err(error) => Ok(vec![format!("{SUMS} cannot be read: {error}")]),
+    }
+}
+
+/// Whether the text of a `SHA256SUMS` agrees with the manifest, whose own bytes hash to `sha256`.
+pub(super) fn compare_sums(text: &str, manifest: &Manifest, sha256: Sha256) -> Vec<String> {
+    let mut findings = Vec::new();
     let mut sums = BTreeMap::new();
     for line in text.lines() {
         // Two blanks, or a blank and a star, as sha256sum writes them.
@@ -114,9 +128,7 @@ fn folder_findings(dir: &Path, manifest: &Manifest) -> Result<Vec<String>, Store
         }
     }
     // Backups of before the manifest was listed there have nothing to say of it.
-    if let Some(sum) = sums.remove(MANIFEST)
-        && sum != hash_of(&dir.join(MANIFEST))?.to_string()
-    {
+    if sums.remove(MANIFEST).is_some_and(|sum| sum != sha256.to_string()) {
         findings.push(format!(
             "{MANIFEST} is not what {SUMS} says: it was changed, or is damaged"
         ));
@@ -132,7 +144,7 @@ fn folder_findings(dir: &Path, manifest: &Manifest) -> Result<Vec<String>, Store
         sums.keys()
             .map(|name| format!("{SUMS} names `{name}`, which the manifest does not")),
     );
-    Ok(findings)
+    findings
 }
 
 fn hash_of(path: &Path) -> Result<Sha256, StoreError> {
@@ -148,7 +160,7 @@ fn hash_of(path: &Path) -> Result<Sha256, StoreError> {
 
 /// Verifies as many archives at once as there are processors: decompressing and hashing is all there is to do.
 fn verify_archives(
-    dir: &Path,
+    folder: &File,
     archives: &[ArchiveRecord],
     progress: &VerifyProgress,
     cancelled: &AtomicBool,
@@ -159,7 +171,7 @@ fn verify_archives(
         while let Some((index, archive)) =
             Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, archives.get(i)?)))
         {
-            let findings = verify_archive(dir, archive, progress, cancelled);
+            let findings = verify_archive(folder, archive, progress, cancelled);
             let verdict = ArchiveVerdict {
                 name: archive.name.clone(),
                 ok: findings.is_empty(),
@@ -188,14 +200,15 @@ fn verify_archives(
 }
 
 fn verify_archive(
-    dir: &Path,
+    folder: &File,
     archive: &ArchiveRecord,
     progress: &VerifyProgress,
     cancelled: &AtomicBool,
 ) -> Vec<String> {
-    let file = match File::open(dir.join(&archive.name)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return vec!["it is missing".to_owned()],
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = match openat(folder, &archive.name, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return vec!["it is missing".to_owned()],
         Err(error) => return vec![format!("it cannot be read: {error}")],
     };
     let mut source = Watched {

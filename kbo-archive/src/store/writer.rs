@@ -144,20 +144,10 @@ impl BackupWriter for DirWriter {
     async fn commit(&self, manifest: &Manifest) -> Result<(), StoreError> {
         self.shared.still_writing()?;
         let path = self.shared.dir.join(MANIFEST);
-        self.agrees(manifest).map_err(|why| format(&path, why))?;
-
+        document::check(manifest, &self.shared.id).map_err(|why| format(&path, why))?;
         // Written here and not where it may block, because that would need a second copy of a document of many megabytes.
         // It goes to the page cache only, and by now nothing else is under way.
-        let temp = self.shared.dir.join(MANIFEST_TEMP);
-        let (file, sha256) = write_temp(manifest, &temp)?;
-
-        let shared = Arc::clone(&self.shared);
-        let sums = sums(manifest, sha256);
-        blocking(move || {
-            write_sums(&shared, &sums)?;
-            publish(&shared, &file)
-        })
-        .await
+        self.commit_written(manifest, |to| document::write(manifest, to)).await
     }
 
     async fn abandon(&self) -> Result<(), StoreError> {
@@ -178,9 +168,31 @@ impl BackupWriter for DirWriter {
 }
 
 impl DirWriter {
-    /// Whether the manifest is of this backup and tells of its archives what arrived.
+    /// Commits a manifest, which has been checked, in the very bytes that it came in.
+    pub(super) async fn commit_as(&self, manifest: &Manifest, text: Vec<u8>) -> Result<(), StoreError> {
+        self.shared.still_writing()?;
+        self.commit_written(manifest, |to| to.write_all(&text)).await
+    }
+
+    async fn commit_written(
+        &self,
+        manifest: &Manifest,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), StoreError> {
+        let path = self.shared.dir.join(MANIFEST);
+        self.agrees(manifest).map_err(|why| format(&path, why))?;
+        let (file, sha256) = write_temp(write, &self.shared.dir.join(MANIFEST_TEMP))?;
+        let shared = Arc::clone(&self.shared);
+        let sums = sums(manifest, sha256);
+        blocking(move || {
+            write_sums(&shared, &sums)?;
+            publish(&shared, &file)
+        })
+        .await
+    }
+
+    /// Whether the manifest is of this backup's kind and tells of its archives what arrived.
     fn agrees(&self, manifest: &Manifest) -> Result<(), String> {
-        document::check(manifest, &self.shared.id)?;
         if manifest.kind != self.shared.kind {
             return Err(format!(
                 "the backup was begun as {}, the manifest says {}",
@@ -258,14 +270,14 @@ fn nothing_else(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn write_temp(manifest: &Manifest, temp: &Path) -> Result<(File, Sha256), StoreError> {
+fn write_temp(write: impl FnOnce(&mut dyn Write) -> io::Result<()>, temp: &Path) -> Result<(File, Sha256), StoreError> {
     remove_file(temp)?;
     let hashed = Hashed {
         file: create_new(temp)?,
         hasher: sha2::Sha256::new(),
     };
     let mut buffer = BufWriter::with_capacity(256 * 1024, hashed);
-    document::write(manifest, &mut buffer)
+    write(&mut buffer)
         .and_then(|()| buffer.flush())
         .map_err(failed("write", temp))?;
     let Hashed { file, hasher } = buffer

@@ -14,6 +14,7 @@ fn pin(reason: &str) -> Pin {
     Pin {
         reason: Some(reason.to_owned()),
         since: Timestamp::UNIX_EPOCH,
+        by: None,
     }
 }
 
@@ -135,10 +136,11 @@ async fn a_backup_with_an_archive_missing_or_short_is_not_complete() {
     let (_temp, store) = new_store();
     let id = id(ID);
     backup(&store, &id, BackupKind::Data, &[("c1", b"abc")]).await;
-    assert!(store.is_complete(&id).await.unwrap());
+    let missing = || async { store.list().await.unwrap().remove(0).missing };
+    assert_eq!(missing().await, None);
     let archive = place(&store, "rotated").join("c1.data.tar.zst");
     fs::write(&archive, b"ab").unwrap();
-    assert!(!store.is_complete(&id).await.unwrap());
+    assert_eq!(missing().await.unwrap(), "c1.data.tar.zst has 2 bytes of 3");
     fs::remove_file(&archive).unwrap();
-    assert!(!store.is_complete(&id).await.unwrap());
+    assert_eq!(missing().await.unwrap(), "c1.data.tar.zst is missing");
 }

@@ -5,14 +5,14 @@ use std::io::Cursor;
 use std::path::Path;
 use std::process::Command;
 
-use kbo_archive::store::{DirStore, export_to_file, import, verify_backup};
+use kbo_archive::store::{DirStore, Transfer, export_to_file, import, verify_backup};
 use kbo_core::manifest::{BackupKind, Manifest};
 use kbo_core::ports::store::{BackupStore, StoreError};
 
 use crate::sample::{ID, backup, id, new_store, sample_backup};
 
 async fn taken(store: &DirStore, bytes: Vec<u8>) -> Result<Manifest, StoreError> {
-    import(store, Box::new(Cursor::new(bytes))).await
+    import(store, Box::new(Cursor::new(bytes)), &Transfer::default()).await
 }
 
 /// A store with one real backup, and its export.
@@ -20,7 +20,9 @@ async fn exported() -> (tempfile::TempDir, DirStore, Vec<u8>) {
     let (temp, store) = new_store();
     let manifest = sample_backup(&store, &temp.path().join("node")).await;
     let file = temp.path().join("backup.tar");
-    export_to_file(&store, &manifest.id, &file, false).await.unwrap();
+    export_to_file(&store, &manifest.id, &file, false, &Transfer::default())
+        .await
+        .unwrap();
     let bytes = fs::read(file).unwrap();
     (temp, store, bytes)
 }
@@ -70,7 +72,7 @@ async fn an_existing_file_is_overwritten_only_when_told_and_never_half() {
     let file = temp.path().join("x.tar");
     fs::write(&file, "precious").unwrap();
     assert!(matches!(
-        export_to_file(&store, &manifest.id, &file, false).await,
+        export_to_file(&store, &manifest.id, &file, false, &Transfer::default()).await,
         Err(StoreError::Taken(_))
     ));
     let archive = store
@@ -81,7 +83,7 @@ async fn an_existing_file_is_overwritten_only_when_told_and_never_half() {
     let mut damaged = fs::read(&archive).unwrap();
     damaged[20] ^= 1;
     fs::write(&archive, damaged).unwrap();
-    let error = export_to_file(&store, &manifest.id, &file, true)
+    let error = export_to_file(&store, &manifest.id, &file, true, &Transfer::default())
         .await
         .unwrap_err()
         .to_string();

@@ -49,4 +49,7 @@ pub(crate) struct ImportArgs {
     /// Pin it, so that no rotation takes it for its age
     #[arg(long)]
     pub(crate) pin: bool,
+    /// Why it is pinned
+    #[arg(long, value_name = "TEXT", requires = "pin", default_value = "imported")]
+    pub(crate) reason: String,
 }

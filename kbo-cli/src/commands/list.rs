@@ -46,7 +46,7 @@ impl Row {
             raw_bytes: manifest.map(kbo_core::manifest::Manifest::raw_bytes),
             stored_bytes: manifest.map(kbo_core::manifest::Manifest::stored_bytes),
             caveats: manifest.map(|manifest| manifest.caveats.clone()).unwrap_or_default(),
-            damage: listed.manifest.as_ref().err().cloned(),
+            damage: listed.manifest.as_ref().err().or(listed.missing.as_ref()).cloned(),
         }
     }
 }

@@ -64,10 +64,13 @@ impl Trouble {
 impl From<kbo_core::ports::store::StoreError> for Trouble {
     fn from(error: kbo_core::ports::store::StoreError) -> Self {
         use kbo_core::ports::store::StoreError;
+        use kbo_core::ports::stream::StreamError;
         let outcome = match &error {
             StoreError::Locked { .. } => Outcome::Locked,
             StoreError::NoSuchBackup(_) | StoreError::Unsupported { .. } => Outcome::Usage,
             StoreError::Format { .. } => Outcome::Damaged,
+            StoreError::DoesNotFit { .. } => Outcome::Refused,
+            StoreError::Stream(StreamError::Interrupted) => Outcome::Interrupted,
             _ => Outcome::Failed,
         };
         Trouble::new(outcome, chain(&error))
@@ -105,6 +108,8 @@ pub(crate) async fn run(cli: Cli) -> u8 {
 enum Needs {
     /// The store alone: what reads backups needs no key, passphrase or certificate.
     Store,
+    /// The same for long: it ends by removing what is unfinished.
+    StoreLong,
     /// The nodes, to look at: it may be ended as usual.
     Look,
     /// The nodes, to change: it ends by undoing.
@@ -118,9 +123,8 @@ fn needs(command: &Command) -> Needs {
         | Command::Verify { .. }
         | Command::Rotate(_)
         | Command::Pin(_)
-        | Command::Unpin(_)
-        | Command::Export(_)
-        | Command::Import(_) => Needs::Store,
+        | Command::Unpin(_) => Needs::Store,
+        Command::Export(_) | Command::Import(_) => Needs::StoreLong,
         Command::Check | Command::Status | Command::Agent => Needs::Look,
         Command::Backup(_)
         | Command::Restore(_)
@@ -142,12 +146,12 @@ fn prepare(cli: &Cli) -> anyhow::Result<Context> {
     logging::start(cli.global.verbose, cli.global.quiet, config.log_file.as_deref())?;
     let cancel = Cancel::default();
     let needs = needs(&cli.command);
-    if needs == Needs::Change {
+    if matches!(needs, Needs::Change | Needs::StoreLong) {
         interrupt::listen(cancel.clone())?;
     }
     let progress = Progress::new(cli.global.quiet);
     let nodes = match &cli.command {
-        _ if needs == Needs::Store => Reach::Nothing,
+        _ if matches!(needs, Needs::Store | Needs::StoreLong) => Reach::Nothing,
         // A lost container is made by what the backup tells, which is not known yet.
         Command::Run(args) if args.from.is_some() => Reach::Nothing,
         Command::Format(args) if !args.dry_run => Reach::Planned(planned(&config), MakeVolumes::Yes),

@@ -5,7 +5,7 @@ use kbo_core::ports::store::{BackupStore, Pin};
 use kbo_core::report::Outcome;
 use serde::Serialize;
 
-use super::{Context, Ended, show, store_locked};
+use super::{Context, Ended, Trouble, show, store_locked};
 use crate::output;
 
 #[derive(Serialize)]
@@ -18,17 +18,14 @@ struct Document<'a> {
 }
 
 pub(super) async fn pin(context: &Context, backup: &str, reason: Option<String>) -> Ended {
+    let pin = because(reason.as_deref())?;
     let id = show::selected(context, backup, &[]).await?;
     store_locked(context, "pin", async {
-        let pin = Pin {
-            reason,
-            since: Timestamp::now(),
-        };
         let changed = context.composed.store.pin(&id, &pin).await?;
-        let verdict = if changed {
-            format!("{id} is pinned: it stays until kbo unpin {id}")
-        } else {
-            format!("{id} was pinned already; its reason is noted")
+        let verdict = match (changed, &pin.reason) {
+            (true, _) => format!("{id} is pinned: it stays until kbo unpin {id}"),
+            (false, Some(_)) => format!("{id} was pinned already; the new reason is noted"),
+            (false, None) => format!("{id} was pinned already"),
         };
         Ok(shown(context, id.as_str(), true, changed, &verdict))
     })
@@ -47,6 +44,24 @@ pub(super) async fn unpin(context: &Context, backup: &str) -> Ended {
         Ok(shown(context, id.as_str(), false, changed, &verdict))
     })
     .await
+}
+
+/// A pin of this moment by whoever runs kbo.
+pub(super) fn because(reason: Option<&str>) -> Result<Pin, Trouble> {
+    const LONGEST: usize = 1000;
+    let reason = reason.map(str::trim).filter(|reason| !reason.is_empty());
+    if reason.is_some_and(|reason| reason.chars().any(char::is_control) || reason.len() > LONGEST) {
+        let text = format!("a reason is one line of at most {LONGEST} bytes");
+        return Err(Trouble::new(Outcome::Usage, text));
+    }
+    let user = ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok());
+    Ok(Pin {
+        reason: reason.map(str::to_owned),
+        since: Timestamp::now(),
+        by: user.filter(|user| !user.chars().any(char::is_control)),
+    })
 }
 
 fn shown(context: &Context, id: &str, pinned: bool, changed: bool, verdict: &str) -> Outcome {

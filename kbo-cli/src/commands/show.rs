@@ -4,7 +4,7 @@ use kbo_archive::store::{SelectError, Selector, select};
 use kbo_core::ids::BackupId;
 use kbo_core::inventory::Dataset;
 use kbo_core::manifest::{FileKind, Manifest};
-use kbo_core::ports::store::BackupStore;
+use kbo_core::ports::store::{BackupStore, Listed, Pin};
 use kbo_core::report::Outcome;
 use kbo_core::text::human;
 
@@ -49,12 +49,22 @@ pub(super) async fn run(context: &Context, backup: &str, files: bool) -> Ended {
         output::json(&manifest);
     } else {
         let folder = context.composed.store.folder(&id).await?;
-        show(&manifest, &folder, files);
+        let listed = context.composed.store.list().await?;
+        let listed = listed.iter().find(|listed| listed.id == id);
+        show(&manifest, &folder, listed, files);
     }
     Ok(Outcome::Done)
 }
 
-fn show(manifest: &Manifest, folder: &std::path::Path, files: bool) {
+/// A pin for a person.
+fn pinned(pin: Option<&Pin>) -> String {
+    let Some(pin) = pin else { return "by hand".to_owned() };
+    let by = pin.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let why = pin.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("since {}{by}{why}", pin.since)
+}
+
+fn show(manifest: &Manifest, folder: &std::path::Path, listed: Option<&Listed>, files: bool) {
     output::line(&format!(
         "backup {} ({}) of {}",
         manifest.id, manifest.kind, manifest.cluster
@@ -78,6 +88,12 @@ fn show(manifest: &Manifest, folder: &std::path::Path, files: bool) {
         human(manifest.stored_bytes()),
         human(manifest.raw_bytes())
     ));
+    if let Some(listed) = listed.filter(|listed| listed.pinned) {
+        output::line(&format!("pinned     {}", pinned(listed.pin.as_ref())));
+    }
+    if let Some(missing) = listed.and_then(|listed| listed.missing.as_ref()) {
+        output::line(&format!("DAMAGED    {missing}"));
+    }
     for caveat in &manifest.caveats {
         output::line(&format!("caveat     {caveat}"));
     }

@@ -9,7 +9,7 @@ use crate::ids::BackupId;
 use crate::journal::Entry;
 use crate::ports::store::{Listed, StoreError};
 use crate::report::chain;
-use crate::retention::{Candidate, Decision, Policies, decide};
+use crate::retention::{Candidate, Condition, Decision, Policies, decide};
 
 /// What a rotation did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -61,7 +61,7 @@ impl Orchestrator {
             candidates.push(Candidate {
                 created: manifest.map(|manifest| manifest.created),
                 pinned: listed.pinned,
-                good: self.is_good(&listed).await,
+                condition: condition(&listed),
                 in_use: used.contains(&listed.id),
                 id: listed.id,
                 kind: listed.kind,
@@ -89,20 +89,6 @@ impl Orchestrator {
         Ok(rotation)
     }
 
-    /// All there, and stopped cleanly for it.
-    async fn is_good(&self, listed: &Listed) -> bool {
-        let Ok(manifest) = &listed.manifest else { return false };
-        let unclean = |proof: &crate::ports::node::CleanStopProof| !proof.clean;
-        if manifest
-            .nodes
-            .iter()
-            .any(|node| node.clean_stop.as_ref().is_some_and(unclean))
-        {
-            return false;
-        }
-        self.store.is_complete(&listed.id).await.unwrap_or(false)
-    }
-
     /// Backups that runs make or restore which have not ended.
     async fn used_by_open_runs(&self) -> Result<BTreeSet<BackupId>, StoreError> {
         let mut used = BTreeSet::new();
@@ -113,5 +99,18 @@ impl Orchestrator {
             }));
         }
         Ok(used)
+    }
+}
+
+/// How much of a backup there is. Kafka recovers what it had not closed, and nobody can tell what that leaves out.
+fn condition(listed: &Listed) -> Condition {
+    let Ok(manifest) = &listed.manifest else {
+        return Condition::Incomplete;
+    };
+    let mut proofs = manifest.nodes.iter().filter_map(|node| node.clean_stop.as_ref());
+    match listed.missing {
+        Some(_) => Condition::Incomplete,
+        None if proofs.any(|proof| !proof.clean) => Condition::Unclean,
+        None => Condition::Good,
     }
 }

@@ -8,6 +8,7 @@ use crate::ids::{BackupId, ClusterName};
 use crate::manifest::{BackupKind, Manifest, Sha256};
 use crate::ports::journal::Journal;
 use crate::ports::stream::{ByteSink, ByteSource, StreamError};
+use crate::text::human;
 
 /// A store of backups.
 ///
@@ -44,9 +45,6 @@ pub trait BackupStore: Send + Sync {
     /// Reads an archive of a committed backup.
     async fn open(&self, id: &BackupId, archive: &str) -> Result<Box<dyn ByteSource>, StoreError>;
 
-    /// Whether every archive of a committed backup is there, of the size that the manifest tells. A look, not a verification.
-    async fn is_complete(&self, id: &BackupId) -> Result<bool, StoreError>;
-
     /// Keeps a backup until it is unpinned; a pinned one gets the new reason. Whether it was not pinned before. The caller holds the
     /// lock, as for `unpin` and `remove`.
     async fn pin(&self, id: &BackupId, pin: &Pin) -> Result<bool, StoreError>;
@@ -58,7 +56,7 @@ pub trait BackupStore: Send + Sync {
     /// listing, and `sweep` finishes it.
     ///
     /// # Errors
-    /// [`StoreError::Format`] where it is pinned.
+    /// [`StoreError::Format`] where it is pinned; [`StoreError::InUse`] while another process reads it.
     async fn remove(&self, id: &BackupId) -> Result<(), StoreError>;
 
     /// Removes unfinished backups of dead runs. The caller holds the lock.
@@ -124,15 +122,21 @@ pub struct Listed {
     pub pin: Option<Pin>,
     /// Its manifest, or why it cannot be read.
     pub manifest: Result<Manifest, String>,
+    /// What of it is not there, going by the names and sizes of its archives: a look, not a verification.
+    pub missing: Option<String>,
 }
 
 /// Why a backup is pinned, and since when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Since when.
     pub since: Timestamp,
+    /// Who did it, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// A backup being written.
@@ -179,6 +183,9 @@ pub enum StoreError {
     /// There is no such backup.
     #[error("there is no backup {0} in the store")]
     NoSuchBackup(BackupId),
+    /// The backup is being read: by an export or a verification, say.
+    #[error("backup {0} is being read just now")]
+    InUse(BackupId),
     /// A run or backup of this name (a second) exists already; the next second is free, perhaps.
     #[error("{0} exists already")]
     Taken(String),
@@ -199,10 +206,20 @@ pub enum StoreError {
         why: String,
     },
     /// No room.
-    #[error("no space left in the store while writing {path}")]
+    #[error("no space left while writing {path}")]
     NoSpace {
         /// The file.
         path: String,
+    },
+    /// It is known beforehand that there is no room.
+    #[error("it does not fit: needs {}, {path} has {} free", human(*need), human(*free))]
+    DoesNotFit {
+        /// Where.
+        path: String,
+        /// Bytes needed.
+        need: u64,
+        /// Bytes free.
+        free: u64,
     },
     /// A file operation failed.
     #[error("cannot {action} {path}")]

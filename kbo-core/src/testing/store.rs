@@ -29,6 +29,16 @@ struct Backup {
     pin: Option<Pin>,
 }
 
+impl Backup {
+    fn missing(&self, manifest: &Manifest) -> Option<String> {
+        let is_there =
+            |name: &String, size: u64| self.archives.get(name).is_some_and(|bytes| bytes.len() as u64 == size);
+        let mut archives = manifest.archives.iter();
+        let archive = archives.find(|archive| !is_there(&archive.name, archive.size))?;
+        Some(format!("{} is not whole", archive.name))
+    }
+}
+
 #[derive(Debug, Default)]
 struct JournalState {
     cluster: String,
@@ -247,6 +257,7 @@ impl BackupStore for MemoryStore {
                     kind: manifest.kind,
                     pinned: backup.pin.is_some(),
                     pin: backup.pin.clone(),
+                    missing: backup.missing(&manifest),
                     manifest: Ok(manifest),
                 })
             };
@@ -269,21 +280,6 @@ impl BackupStore for MemoryStore {
             source: BytesSource::new(&bytes),
             store: self.clone(),
         }))
-    }
-
-    async fn is_complete(&self, id: &BackupId) -> Result<bool, StoreError> {
-        let found = self.around("is_complete", |content| {
-            let backup = content.backups.get(id)?;
-            let archives = &backup.manifest.as_ref()?.archives;
-            let is_there = |name: &String, size: u64| {
-                backup
-                    .archives
-                    .get(name)
-                    .is_some_and(|bytes| bytes.len() as u64 == size)
-            };
-            Some(archives.iter().all(|archive| is_there(&archive.name, archive.size)))
-        });
-        found.await?.ok_or_else(|| no_such(id))
     }
 
     async fn pin(&self, id: &BackupId, pin: &Pin) -> Result<bool, StoreError> {
