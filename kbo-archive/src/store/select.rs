@@ -272,7 +272,6 @@ mod tests {
             archives: vec![],
         };
         Listed {
-            pin: None,
             id,
             kind,
             pinned: false,
