@@ -78,7 +78,7 @@ fn a_rotation_goes_by_the_manifests_ages_and_says_why_the_rest_stays() {
 
     scene.configure("[retention]\nkeep_last = 2\n");
     let (code, verdict) = scene.verdict(&["rotate"]);
-    assert_eq!((code, verdict.as_str()), (0, "1 backups removed, 2 stay"));
+    assert_eq!((code, verdict.as_str()), (0, "1 backup removed, 2 stay"));
     assert_eq!(ids(&scene), [old, ID]);
     assert!(
         !scene.store().join("cluster/rotated/2020").exists(),

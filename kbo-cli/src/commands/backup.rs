@@ -2,7 +2,7 @@
 
 use kbo_core::orchestrator::BackupRequest;
 
-use super::{Context, Ended, conduct, kind_of, rotate};
+use super::{Context, Ended, conduct, kind_of};
 use crate::args::BackupArgs;
 
 pub(super) async fn run(context: &Context, args: &BackupArgs) -> Ended {
@@ -17,11 +17,7 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Ended {
     }
     conduct::locked(context, "backup", conduct::Undone::Required, async {
         let prepared = conduct::unless_interrupted(context, orchestrator.prepare_backup(request)).await?;
-        conduct::say_findings(context, &prepared);
-        let mut report = orchestrator.execute(prepared).await;
-        rotate::after(context, &mut report).await;
-        conduct::show_report(context, &report);
-        Ok(report.outcome)
+        Ok(conduct::execute(context, prepared).await)
     })
     .await
 }

@@ -120,8 +120,8 @@ pub(super) fn dry_run(context: &Context, prepared: &Prepared) -> Outcome {
     if refused { Outcome::Refused } else { Outcome::Done }
 }
 
-/// What preflight found, before the run.
-pub(super) fn say_findings(context: &Context, prepared: &Prepared) {
+/// Executes and reports.
+pub(super) async fn execute(context: &Context, prepared: Prepared) -> Outcome {
     let findings = prepared
         .findings
         .iter()
@@ -129,11 +129,6 @@ pub(super) fn say_findings(context: &Context, prepared: &Prepared) {
     if !context.global.quiet {
         findings.for_each(|finding| output::error_line(&described(finding)));
     }
-}
-
-/// Executes and reports.
-pub(super) async fn execute(context: &Context, prepared: Prepared) -> Outcome {
-    say_findings(context, &prepared);
     let report = context.composed.orchestrator.execute(prepared).await;
     show_report(context, &report);
     report.outcome

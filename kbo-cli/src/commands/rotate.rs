@@ -1,7 +1,7 @@
-//! `kbo rotate`, and the rotation after a backup.
+//! `kbo rotate`
 
 use kbo_core::orchestrator::Rotation;
-use kbo_core::report::{Outcome, Report, chain};
+use kbo_core::report::Outcome;
 use serde::Serialize;
 
 use super::{Context, Ended, store_locked};
@@ -27,28 +27,6 @@ pub(super) async fn run(context: &Context, dry_run: bool) -> Ended {
         Ok(show(context, &orchestrator.rotate(policies).await?))
     })
     .await
-}
-
-/// Rotates after a backup that is whole. A backup is no worse for a rotation that fails.
-pub(super) async fn after(context: &Context, report: &mut Report) {
-    if report.outcome != Outcome::Done {
-        return;
-    }
-    match context.composed.orchestrator.rotate(&context.config.retention).await {
-        Ok(rotation) => {
-            for (id, why) in &rotation.failed {
-                report
-                    .warnings
-                    .push(format!("{id} has had its time, and cannot be removed: {why}"));
-            }
-            for decision in &rotation.decisions {
-                let verdict = if decision.keep { "stays" } else { "goes" };
-                tracing::info!("rotation: {} {verdict}: {}", decision.id, decision.reasons.join(", "));
-            }
-            report.rotation = Some(rotation);
-        }
-        Err(error) => report.warnings.push(format!("nothing was rotated: {}", chain(&error))),
-    }
 }
 
 fn show(context: &Context, rotation: &Rotation) -> Outcome {

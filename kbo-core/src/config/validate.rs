@@ -31,7 +31,11 @@ impl Config {
             .iter()
             .map(|node| self::node(raw, node))
             .collect::<Result<Vec<_>, _>>()?;
-        let settings = settings(raw)?;
+        let retention = super::retention::policies(&raw.retention, raw.storage.retention_days)?;
+        let settings = Settings {
+            retention: Some(retention),
+            ..settings(raw)?
+        };
         let mut access = BTreeMap::new();
         let mut containers = BTreeMap::new();
         for (node, checked) in raw.node.iter().zip(&nodes) {
@@ -54,7 +58,7 @@ impl Config {
                 cold: expand(cold, home),
             },
             containers,
-            retention: super::retention::policies(&raw.retention, raw.storage.retention_days)?,
+            retention,
             settings,
             kafka: kafka(raw, home)?,
             engine_socket: raw

@@ -12,10 +12,9 @@ use crate::plan::{Plan, Step};
 use crate::ports::journal::Journal;
 use crate::ports::monitor::MonitorEvent;
 use crate::ports::node::CleanRequest;
-use crate::ports::store::{BackupWriter, Space, StoreError};
+use crate::ports::store::{BackupWriter, StoreError};
 use crate::preflight::refuses;
 use crate::report::{Failure, Outcome, PhaseTime, Report, chain};
-use crate::text::human;
 
 impl Orchestrator {
     /// Does what the plan says. The caller holds the store's lock.
@@ -79,15 +78,6 @@ impl Orchestrator {
         }
         Err(StoreError::Taken(plan.run.to_string()))
     }
-}
-
-/// What to say where less of the store's filesystem is free than the operator wants.
-fn low_space(space: Space, percent: u8) -> Option<String> {
-    let is_low = u128::from(space.free) * 100 < u128::from(space.size) * u128::from(percent);
-    is_low.then(|| {
-        let (free, size) = (human(space.free), human(space.size));
-        format!("{free} of {size} are free on the store's filesystem, less than {percent} %: rotate, or make room")
-    })
 }
 
 /// So many runs of one cluster within as many seconds are no operator's.
@@ -206,18 +196,6 @@ impl Run<'_> {
         }
     }
 
-    /// Low space is told after a run as before it: the run itself may have made it low.
-    async fn warn_of_space(&self) {
-        let operation = self.prepared.plan.operation;
-        if !operation.makes_backup() && operation != Operation::Restore {
-            return;
-        }
-        let Ok(space) = self.o.store.space().await else { return };
-        if let Some(text) = low_space(space, self.o.settings.warn_free_percent) {
-            self.warn(text);
-        }
-    }
-
     /// Leases back, journal closed, report.
     pub(super) async fn finish(self, phase: Phase) -> Report {
         let end = Entry::End {
@@ -225,7 +203,7 @@ impl Run<'_> {
             phase,
         };
         self.abandon_unfinished().await;
-        self.warn_of_space().await;
+        self.warn_of_space_on_nodes(phase).await;
         if phase == Phase::Stuck {
             // The journal stays open for `kbo recover`, and the leases are not given back: nodes that this run stopped and
             // could not start again undo their part by themselves once this process is gone.
@@ -242,7 +220,12 @@ impl Run<'_> {
                 self.warn(format!("the journal cannot be closed: {}", chain(&error)));
             }
         }
+        let rotation = self.rotate(phase).await;
+        self.warn_of_space_in_the_store().await;
         let harvest = self.harvest.into_inner().unwrap_or_else(PoisonError::into_inner);
-        report(self.prepared, harvest, phase)
+        Report {
+            rotation,
+            ..report(self.prepared, harvest, phase)
+        }
     }
 }

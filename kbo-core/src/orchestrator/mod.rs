@@ -5,6 +5,7 @@
 //! 1. [`Orchestrator::prepare_backup`] and its siblings look and plan;
 //! 2. [`Orchestrator::execute`] does what the plan says, journalled, and undoes it where it fails.
 
+mod aftermath;
 mod containers;
 mod execute;
 mod gated;
@@ -35,6 +36,7 @@ use crate::ports::monitor::Monitor;
 use crate::ports::node::{ContainerReport, FormatRequest, NodeError, NodeFacts, NodeTransport, PartitionState};
 use crate::ports::store::BackupStore;
 use crate::preflight::Finding;
+use crate::retention::Policies;
 
 pub use containers::{Formatting, Quorum, RunRequest};
 pub use gather::Facts;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub warn_free_percent: u8,
     /// Accept a node that did not stop cleanly, and say so in the manifest.
     pub allow_unclean: bool,
+    /// What is rotated after a backup; nothing where it is absent.
+    pub retention: Option<Policies>,
 }
 
 impl Default for Settings {
@@ -79,6 +83,7 @@ impl Default for Settings {
             threads: 0,
             warn_free_percent: 20,
             allow_unclean: false,
+            retention: None,
         }
     }
 }

@@ -32,15 +32,20 @@ impl Rotation {
             .filter(|decision| !decision.keep)
             .map(|decision| decision.id.as_str())
             .collect();
-        let failed = if self.failed.is_empty() {
-            String::new()
-        } else {
-            format!(", {} could not be removed", self.failed.len())
+        let stay = match kept {
+            1 => "1 stays".to_owned(),
+            more => format!("{more} stay"),
         };
-        match (going.len(), self.removed.len()) {
-            (0, _) => format!("{kept} backups stay"),
-            (going, 0) if self.failed.is_empty() => format!("{going} backups would go, {kept} stay"),
-            (_, removed) => format!("{removed} backups removed, {kept} stay{failed}"),
+        let backups = |count: usize| match count {
+            1 => "1 backup".to_owned(),
+            more => format!("{more} backups"),
+        };
+        let removed = backups(self.removed.len());
+        match (going.len(), self.removed.len(), self.failed.len()) {
+            (0, ..) => format!("no backup has had its time, {stay}"),
+            (going, 0, 0) => format!("{} would go, {stay}", backups(going)),
+            (_, _, 0) => format!("{removed} removed, {stay}"),
+            (_, _, failed) => format!("{removed} removed, {stay}, {failed} could not be removed"),
         }
     }
 }
@@ -80,9 +85,13 @@ impl Orchestrator {
     /// As those of [`Orchestrator::plan_rotation`].
     pub async fn rotate(&self, policies: &Policies) -> Result<Rotation, StoreError> {
         let mut rotation = self.plan_rotation(policies).await?;
-        for decision in rotation.decisions.iter().filter(|decision| !decision.keep) {
+        for decision in rotation.decisions.iter_mut().filter(|decision| !decision.keep) {
             match self.store.remove(&decision.id).await {
                 Ok(()) => rotation.removed.push(decision.id.clone()),
+                Err(StoreError::InUse(_)) => {
+                    decision.keep = true;
+                    decision.reasons = vec!["it is being read: the next rotation looks again".to_owned()];
+                }
                 Err(error) => rotation.failed.push((decision.id.clone(), chain(&error))),
             }
         }

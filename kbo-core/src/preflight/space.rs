@@ -47,9 +47,13 @@ impl Judge<'_> {
     }
 
     pub(super) fn store_space(&mut self) {
-        let (Purpose::Backup { .. }, Some(space)) = (self.input.purpose, self.input.store) else {
-            return;
-        };
+        let Some(space) = self.input.store else { return };
+        match self.input.purpose {
+            Purpose::Backup { .. } => {}
+            // It writes nothing there; but whoever runs kbo should know, before each run.
+            Purpose::Restore { .. } => return self.space(None, "the store", 0, space),
+            _ => return,
+        }
         let raw: u64 = self
             .input
             .facts

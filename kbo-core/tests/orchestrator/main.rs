@@ -10,5 +10,6 @@ mod oddities;
 mod power;
 mod random;
 mod refusals;
+mod rotating;
 mod scene;
 mod undisturbed;

@@ -9,6 +9,7 @@ use kbo_core::manifest::BackupKind;
 use kbo_core::orchestrator::{BackupRequest, Orchestrator, RestoreRequest};
 use kbo_core::plan::Prior;
 use kbo_core::report::{Outcome, Report};
+use kbo_core::retention::Policies;
 use kbo_core::testing::{FakeCluster, Faults, Files, MemoryStore, Shape};
 
 pub(crate) type Content = BTreeMap<(NodeName, Dataset), Vec<Files>>;
@@ -73,6 +74,7 @@ impl Scene {
         };
         // Fewer looks while waiting: each would be one more operation to strike, and no other than the one before.
         orchestrator.settings.poll = Duration::from_secs(1);
+        orchestrator.settings.retention = Some(Policies::default());
         orchestrator
     }
 
