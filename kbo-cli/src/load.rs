@@ -37,20 +37,22 @@ fn find(given: Option<&Path>, home: Option<&Path>) -> anyhow::Result<PathBuf> {
     )
 }
 
+/// The sections of which a scalar can be set by the environment.
+pub(crate) const SECTIONS: [&str; 10] = [
+    "cluster",
+    "storage",
+    "ssh",
+    "docker",
+    "engine",
+    "kafka",
+    "archive",
+    "limits",
+    "retention",
+    "log",
+];
+
 /// `KBO_STORAGE_COLD` is `storage.cold`: the first underscore parts the section from the key.
 fn environment() -> Env {
-    const SECTIONS: [&str; 10] = [
-        "cluster",
-        "storage",
-        "ssh",
-        "docker",
-        "engine",
-        "kafka",
-        "archive",
-        "limits",
-        "retention",
-        "log",
-    ];
     Env::prefixed("KBO_")
         .filter(|key| {
             let key = key.as_str().to_ascii_lowercase();

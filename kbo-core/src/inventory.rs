@@ -8,6 +8,7 @@ use crate::ids::NodeName;
 
 /// What a node is in KRaft (`process.roles`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// A voter of the metadata quorum, and nothing else.

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod demo;
 mod e2e;
 pub mod lab;
+pub mod reference;
 pub mod test;
 pub mod tidy;
 

@@ -19,6 +19,8 @@ enum Task {
     Test(xtask::test::Args),
     /// Check what no compiler checks: crate edges, lints, licences, lengths, links.
     Tidy,
+    /// Write docs/reference, the tables of commands and keys, from the code.
+    Reference(xtask::reference::Args),
     /// Real Kafka clusters on this machine, to try kbo on (needs root).
     Lab {
         #[command(subcommand)]
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => xtask::demo::run(&args),
         Task::Test(args) => xtask::test::run(&args),
         Task::Tidy => xtask::tidy::run(),
+        Task::Reference(args) => xtask::reference::run(&args),
         Task::Lab { command } => xtask::lab::run(command),
         Task::Bench(args) => xtask::bench::run(&args),
     };

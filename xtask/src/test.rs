@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::e2e::{self, Tally};
 use crate::lab::{self, Kind};
-use crate::{say, tidy};
+use crate::{reference, say, tidy};
 
 /// A part of the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -25,6 +25,8 @@ pub enum Suite {
     Core,
     /// Architecture and files.
     Tidy,
+    /// The generated documents are what the code says.
+    Reference,
     /// Unit, property and conformance tests, and those on sshd and engine of this machine.
     Unit,
     /// kbo on six VMs over SSH (needs root).
@@ -41,6 +43,7 @@ impl Suite {
             Self::Doc => "cargo doc --workspace --no-deps",
             Self::Core => "cargo check -p kbo-core",
             Self::Tidy => "cargo xtask tidy",
+            Self::Reference => "cargo xtask reference --check",
             Self::Unit => "cargo test --workspace --all-features",
             Self::Ssh => "end to end, ssh",
             Self::Docker => "end to end, docker",
@@ -158,6 +161,7 @@ fn plain(suite: Suite) -> Result<()> {
         Suite::Doc => cargo(&["doc", "--quiet", "--workspace", "--no-deps"]),
         Suite::Core => cargo(&["check", "--quiet", "-p", "kbo-core"]),
         Suite::Tidy => tidy::check(),
+        Suite::Reference => reference::check(),
         Suite::Unit => {
             lab::install(PROGRAMS)?;
             // The Docker carrier is tried on a real engine.

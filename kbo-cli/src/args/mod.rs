@@ -1,6 +1,7 @@
 //! The command line.
 
 mod containers;
+mod generate;
 mod store;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use containers::{FormatArgs, PowerArgs, RestartArgs, RunArgs};
+pub(crate) use generate::{CompletionsArgs, GenerateArgs, Generated};
 pub(crate) use store::{ExportArgs, ImportArgs, PinArgs, RotateArgs, UnpinArgs};
 
 /// Cold-consistent backups of Kafka clusters, down only for a restart.
@@ -15,7 +17,6 @@ pub(crate) use store::{ExportArgs, ImportArgs, PinArgs, RotateArgs, UnpinArgs};
 #[command(
     name = "kbo",
     version,
-    about,
     max_term_width = 110,
     after_help = "Exit codes: 0 done; 1 failed, the cluster is as it was found; 2 wrong usage or configuration; 3 refused by preflight, nothing touched; 4 failed, the cluster needs a person; 5 damage found in a backup; 6 another run holds the lock; 130 interrupted, the cluster is as found."
 )]
@@ -98,6 +99,11 @@ pub(crate) enum Command {
     Format(FormatArgs),
     /// Finish what a run that died left undone
     Recover,
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+    /// Write manual pages, completions or the reference, as the packages and documents have them
+    #[command(hide = true)]
+    Generate(GenerateArgs),
     /// Serve a node over stdin and stdout (kbo starts this on the nodes by itself)
     #[command(hide = true)]
     Agent,

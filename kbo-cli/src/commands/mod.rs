@@ -3,9 +3,11 @@
 pub(crate) mod agent;
 mod backup;
 mod check;
+mod completions;
 mod conduct;
 mod create;
 mod format;
+mod generate;
 mod list;
 mod pin;
 mod power;
@@ -83,9 +85,14 @@ pub(crate) type Ended = Result<Outcome, Trouble>;
 /// Runs a command; the result is the process's exit code.
 pub(crate) async fn run(cli: Cli) -> u8 {
     let json = cli.global.json;
-    let ended = match prepare(&cli) {
-        Ok(context) => dispatch(&context, cli.command).await,
-        Err(error) => Err(Trouble::new(Outcome::Usage, format!("{error:#}"))),
+    let ended = match &cli.command {
+        // What kbo says of itself needs no configuration.
+        Command::Completions(args) => completions::run(args, json),
+        Command::Generate(args) => generate::run(args, json),
+        _ => match prepare(&cli) {
+            Ok(context) => dispatch(&context, cli.command).await,
+            Err(error) => Err(Trouble::new(Outcome::Usage, format!("{error:#}"))),
+        },
     };
     match ended {
         Ok(outcome) => outcome.exit_code(),
@@ -125,7 +132,9 @@ fn needs(command: &Command) -> Needs {
         | Command::Pin(_)
         | Command::Unpin(_) => Needs::Store,
         Command::Export(_) | Command::Import(_) => Needs::StoreLong,
-        Command::Check | Command::Status | Command::Agent => Needs::Look,
+        Command::Check | Command::Status | Command::Completions(_) | Command::Generate(_) | Command::Agent => {
+            Needs::Look
+        }
         Command::Backup(_)
         | Command::Restore(_)
         | Command::Start(_)
@@ -187,6 +196,8 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::Remove(args) => power::remove(context, &args).await,
         Command::Format(args) => format::run(context, &args).await,
         Command::Recover => recover::run(context).await,
+        Command::Completions(args) => completions::run(&args, context.global.json),
+        Command::Generate(args) => generate::run(&args, context.global.json),
         Command::Agent => Err(Trouble::new(Outcome::Usage, "the agent is started by kbo itself")),
     }
 }

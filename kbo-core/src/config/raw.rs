@@ -10,54 +10,56 @@ use crate::inventory::Role;
 
 /// The whole file.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Raw {
-    /// `[cluster]`
+    /// `[cluster]`: which cluster it is
     #[serde(default)]
     pub cluster: RawCluster,
-    /// `[storage]`
+    /// `[storage]`: where backups live
     #[serde(default)]
     pub storage: RawStorage,
     /// `[ssh]`: defaults for every node reached over SSH
     #[serde(default)]
     pub ssh: RawSsh,
-    /// `[docker]`
+    /// `[docker]`: nodes that are containers of one engine
     #[serde(default)]
     pub docker: RawDocker,
-    /// `[engine]`
+    /// `[engine]`: the container engine beside each node
     #[serde(default)]
     pub engine: RawEngine,
-    /// `[kafka]`
+    /// `[kafka]`: asking whether Kafka is ready
     #[serde(default)]
     pub kafka: RawKafka,
-    /// `[archive]`
+    /// `[archive]`: how archives are made
     #[serde(default)]
     pub archive: RawArchive,
-    /// `[limits]`
+    /// `[limits]`: how much at once, how long alone
     #[serde(default)]
     pub limits: RawLimits,
-    /// `[retention]`
+    /// `[retention]`: how long backups stay
     #[serde(default)]
     pub retention: RawRetention,
-    /// `[log]`
+    /// `[log]`: where the log goes
     #[serde(default)]
     pub log: RawLog,
     /// `[defaults]`: defaults of every node
     #[serde(default)]
     pub defaults: RawDefaults,
-    /// `[order]`
+    /// `[order]`: another order of start
     #[serde(default)]
     pub order: RawOrder,
-    /// `[[node]]`
+    /// `[[node]]`: one for each node
     #[serde(default)]
     pub node: Vec<RawNode>,
 }
 
 /// `[cluster]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawCluster {
-    /// The cluster's name, as you call it.
+    /// The cluster's name, as you call it. Required.
     pub name: Option<String>,
     /// Kafka's cluster id; checked against every meta.properties.
     pub id: Option<String>,
@@ -65,9 +67,10 @@ pub struct RawCluster {
 
 /// `[storage]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawStorage {
-    /// The store's folder on this machine.
+    /// The store's folder on this machine. Required.
     pub cold: Option<PathBuf>,
     /// The older name of `retention.days`.
     pub retention_days: Option<u32>,
@@ -77,25 +80,26 @@ pub struct RawStorage {
 
 /// `[ssh]`; a node has some of these keys too
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawSsh {
-    /// Default root.
+    /// Whom to log in as. Default root.
     pub user: Option<String>,
-    /// Default 22.
+    /// The port of the SSH server. Default 22.
     pub port: Option<u16>,
     /// Private key file; without one, the keys of ssh-agent are tried.
     pub key: Option<PathBuf>,
     /// File whose first line is the key's passphrase; without one kbo asks on a terminal.
     pub passphrase_file: Option<PathBuf>,
-    /// Default ~/.ssh/known_hosts.
+    /// The only host keys that are trusted. Default ~/.ssh/known_hosts.
     pub known_hosts: Option<PathBuf>,
     /// Run the agent by `sudo -n`. Default false.
     pub r#become: Option<bool>,
-    /// Folder on the node for the agent's binary.
+    /// Folder on the node for the agent's program, tried before the usual ones. Default: a cache folder.
     pub agent_dir: Option<String>,
-    /// Default 10.
+    /// For the connection, and again for the login. Default 10.
     pub connect_timeout_seconds: Option<u64>,
-    /// Default 60.
+    /// Silence after which a connection is given up. Default 60.
     pub idle_timeout_seconds: Option<u64>,
     /// Further attempts to connect before anything is stopped. Default 2.
     pub retries: Option<u32>,
@@ -103,16 +107,18 @@ pub struct RawSsh {
 
 /// `[docker]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawDocker {
     /// The engine of the Docker transport. Default unix:///var/run/docker.sock.
     pub host: Option<String>,
-    /// Image of the helper containers. Default: the image of the node's own container.
+    /// Image of the helper container that the agent runs in. Default: the image of the node's own container.
     pub helper_image: Option<String>,
 }
 
 /// `[engine]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawEngine {
     /// The engine's socket on a node. Default /var/run/docker.sock.
@@ -123,6 +129,7 @@ pub struct RawEngine {
 
 /// `[kafka]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawKafka {
     /// PEM file of the CA that signed the listeners' certificates.
@@ -143,16 +150,18 @@ pub struct RawKafka {
 
 /// `[archive]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawArchive {
-    /// zstd level, 1 to 19. Default 1. Above 6 fewer threads compress, for the memory; from 12 on a single one, with up to 120 MiB.
+    /// zstd level, 1 to 19; above 6 fewer threads compress, for the memory; from 12 on a single one, with up to 120 MiB. Default 1.
     pub level: Option<i32>,
-    /// Compression threads on a node. Default 0: its processors.
+    /// Compression threads on a node; 0 is its processors. Default 0.
     pub threads: Option<u32>,
 }
 
 /// `[limits]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawLimits {
     /// Nodes archived or staged side by side. Default 16.
@@ -163,6 +172,7 @@ pub struct RawLimits {
 
 /// `[log]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawLog {
     /// File to which the log is appended too.
@@ -171,14 +181,16 @@ pub struct RawLog {
 
 /// `[order]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawOrder {
-    /// Names of all nodes in start order; they stop in the reverse.
+    /// Names of all nodes in start order; they stop in the reverse. Default: controllers, combined nodes, brokers, each as in the file.
     pub startup: Option<Vec<String>>,
 }
 
 /// How a node is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TransportKind {
     /// Over SSH.
@@ -192,6 +204,7 @@ pub enum TransportKind {
 
 /// One path or several.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum OneOrMany {
     /// One.
@@ -202,56 +215,58 @@ pub enum OneOrMany {
 
 /// `[defaults]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawDefaults {
     /// How nodes are reached. Default ssh.
     pub transport: Option<TransportKind>,
     /// The configuration directory: a path on the node (Docker transport: in the container).
     pub config: Option<String>,
-    /// Kafka's log.dirs; likewise.
+    /// Kafka's log.dirs, one path or a list, likewise. Required here or at each node.
     pub data: Option<OneOrMany>,
     /// What `kbo run` makes every container of.
     #[serde(default)]
     pub container: RawContainer,
-    /// Controllers' own.
+    /// What those of controllers have of their own.
     #[serde(default)]
     pub controller: RawRole,
-    /// Brokers' own.
+    /// What those of brokers have of their own.
     #[serde(default)]
     pub broker: RawRole,
-    /// Combined nodes' own.
+    /// What those of combined nodes have of their own.
     #[serde(default)]
     pub combined: RawRole,
 }
 
 /// `[[node]]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawNode {
-    /// Its name, and its container's unless `container` says otherwise.
+    /// Its name, and its container's unless `container` says otherwise. Required.
     pub name: String,
-    /// controller, broker or combined.
+    /// What it is in the cluster. Required.
     pub role: Role,
-    /// Host name or address, for SSH.
+    /// Host name or address. Required for SSH.
     pub host: Option<String>,
-    /// The container's name, or what `kbo run` makes it of.
+    /// The container's name, or what `kbo run` makes it of. Default: its name.
     pub container: Option<RawNodeContainer>,
-    /// How it is reached.
+    /// How it is reached. Default: that of `[defaults]`.
     pub transport: Option<TransportKind>,
-    /// Its configuration directory.
+    /// Its configuration directory. Default: that of `[defaults]`.
     pub config: Option<String>,
-    /// Its log.dirs.
+    /// Its log.dirs, one path or a list. Default: those of `[defaults]`.
     pub data: Option<OneOrMany>,
     /// Kafka's node.id, to be checked against meta.properties.
     pub node_id: Option<i32>,
-    /// SSH user.
+    /// Whom to log in as. Default: that of `[ssh]`.
     pub user: Option<String>,
-    /// SSH port.
+    /// The port of its SSH server. Default: that of `[ssh]`.
     pub port: Option<u16>,
-    /// SSH private key.
+    /// Private key file. Default: that of `[ssh]`.
     pub key: Option<PathBuf>,
-    /// `sudo -n` on it.
+    /// Run the agent by `sudo -n`. Default: that of `[ssh]`.
     pub r#become: Option<bool>,
-    /// Folder on it for the agent's binary.
+    /// Folder on it for the agent's program. Default: that of `[ssh]`.
     pub agent_dir: Option<String>,
 }

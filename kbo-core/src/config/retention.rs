@@ -8,6 +8,7 @@ use crate::retention::{Policies, Policy};
 
 /// `[retention]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawRetention {
     /// Days that every backup stays. Default 30.
@@ -33,17 +34,18 @@ pub struct RawRetention {
 
 /// `[retention.cluster]` and its siblings
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawPolicy {
-    /// As in `[retention]`.
+    /// Days that every backup of the kind stays. Default: that of `[retention]`.
     pub days: Option<u32>,
-    /// As in `[retention]`.
+    /// So many of the newest stay whatever their age. Default: that of `[retention]`.
     pub keep_last: Option<u32>,
-    /// As in `[retention]`.
+    /// The newest of each of so many days. Default: that of `[retention]`.
     pub keep_daily: Option<u32>,
-    /// As in `[retention]`.
+    /// The newest of each of so many weeks. Default: that of `[retention]`.
     pub keep_weekly: Option<u32>,
-    /// As in `[retention]`.
+    /// The newest of each of so many months. Default: that of `[retention]`.
     pub keep_monthly: Option<u32>,
 }
 

@@ -12,11 +12,12 @@ use crate::config::raw::OneOrMany;
 
 /// A container's definition; every key is optional, and the more particular table wins.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawContainer {
     /// The container's name; at a node only. Default: the node's name.
     pub name: Option<String>,
-    /// The image, with its tag: `apache/kafka:4.1.1`, `confluentinc/cp-kafka:8.1.0`.
+    /// The image, with its tag: `apache/kafka:4.1.1`, `confluentinc/cp-kafka:8.1.0`. Required for `kbo run`.
     pub image: Option<String>,
     /// The program instead of the image's entrypoint.
     pub entrypoint: Option<Vec<String>>,
@@ -26,27 +27,27 @@ pub struct RawContainer {
     pub properties: Option<String>,
     /// Where the configuration directory is mounted in the container, read-only. Default /mnt/kafka/config.
     pub config_mount: Option<String>,
-    /// Where the log dirs are mounted in the container, in the order of `data`. Default /var/lib/kafka/data where there is one.
+    /// Where the log dirs are mounted in the container, in the order of `data`. Default: /var/lib/kafka/data where there is one.
     pub data_mount: Option<OneOrMany>,
     /// Environment variables. Those of the more particular tables are added.
     #[serde(default)]
     pub environment: BTreeMap<String, Scalar>,
     /// File on this machine with further variables, `NAME=VALUE` a line: for secrets.
     pub environment_file: Option<PathBuf>,
-    /// Published ports: `9092`, `9092:9092`, `10.0.0.1:9092:9092/tcp`. Default 9092 for brokers, 9093 for controllers, none with
+    /// Published ports: `9092`, `9092:9092`, `10.0.0.1:9092:9092/tcp`. Default: 9092 for brokers, 9093 for controllers, none with
     /// `network = "host"`.
     pub ports: Option<Vec<String>>,
     /// Further mounts: `SOURCE:TARGET[:ro]`; SOURCE is a path on the node or a volume's name.
     pub mounts: Option<Vec<String>>,
-    /// The network: `bridge` (default), `host`, or one that the engine knows by this name.
+    /// The network: `bridge`, `host`, or one that the engine knows by this name. Default bridge.
     pub network: Option<String>,
     /// The address in that network.
     pub ip: Option<String>,
     /// The host name in the container. Default: the node's name; none with `network = "host"`.
     pub hostname: Option<String>,
-    /// The user (`1000:1000`) instead of the image's.
+    /// The user, such as `1000:1000`. Default: the image's.
     pub user: Option<String>,
-    /// no, always, unless-stopped (default) or on-failure.
+    /// When the engine starts it again: `no`, `always`, `unless-stopped` or `on-failure`. Default unless-stopped.
     pub restart: Option<String>,
     /// Memory limit: `2g`, `512m`, or bytes.
     pub memory: Option<Scalar>,
@@ -66,6 +67,7 @@ pub struct RawContainer {
 
 /// A string, or a number or boolean that stands for one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Scalar {
     /// A string.
@@ -91,6 +93,7 @@ impl fmt::Display for Scalar {
 
 /// Under `[defaults.controller]` and its siblings.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawRole {
     /// What containers of this role have of their own.
@@ -100,6 +103,7 @@ pub struct RawRole {
 
 /// A node's `container`: its name, or its definition.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum RawNodeContainer {
     /// `container = "kafka"`
