@@ -1,6 +1,8 @@
 //! The command line.
 
 mod containers;
+#[cfg(test)]
+mod documents;
 mod generate;
 mod store;
 

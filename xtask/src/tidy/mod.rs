@@ -2,6 +2,7 @@
 
 mod crates;
 mod files;
+mod troubleshooting;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -25,7 +26,9 @@ pub fn run() -> Result<ExitCode> {
 pub(crate) fn check() -> Result<()> {
     let root = lab::workspace()?;
     let mut findings = crates::check(&root)?;
-    findings.extend(files::check(&root, &tracked(&root)?)?);
+    let tracked = tracked(&root)?;
+    findings.extend(files::check(&root, &tracked)?);
+    findings.extend(troubleshooting::check(&root, &tracked)?);
     for finding in &findings {
         crate::say(&format!("tidy: {finding}"));
     }
