@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod demo;
+pub mod dist;
 mod e2e;
 pub mod lab;
 pub mod reference;

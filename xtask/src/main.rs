@@ -21,6 +21,8 @@ enum Task {
     Tidy,
     /// Write docs/reference, the tables of commands and keys, from the code.
     Reference(xtask::reference::Args),
+    /// Make the packages: static binary, manual pages, completions, units, examples, .tar.zst and .deb.
+    Dist(xtask::dist::Args),
     /// Real Kafka clusters on this machine, to try kbo on (needs root).
     Lab {
         #[command(subcommand)]
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => xtask::demo::run(&args),
         Task::Test(args) => xtask::test::run(&args),
         Task::Tidy => xtask::tidy::run(),
+        Task::Dist(args) => xtask::dist::run(&args),
         Task::Reference(args) => xtask::reference::run(&args),
         Task::Lab { command } => xtask::lab::run(command),
         Task::Bench(args) => xtask::bench::run(&args),

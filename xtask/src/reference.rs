@@ -29,15 +29,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         check()?;
         say("reference: as the code says");
     } else {
-        generate("reference", &lab::workspace()?.join(FOLDER))?;
+        generate(&test::kbo_program()?, "reference", &lab::workspace()?.join(FOLDER))?;
         say(&format!("reference: written to {FOLDER}"));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Have kbo write what it says of itself.
-pub(crate) fn generate(what: &str, to: &Path) -> Result<()> {
-    let output = Command::new(test::kbo_program()?)
+/// Have a kbo write what it says of itself.
+pub(crate) fn generate(kbo: &Path, what: &str, to: &Path) -> Result<()> {
+    let output = Command::new(kbo)
         .args(["generate", what, "--out"])
         .arg(to)
         .output()
@@ -57,7 +57,7 @@ pub(crate) fn check() -> Result<()> {
     if fresh.exists() {
         fs::remove_dir_all(&fresh).with_context(|| format!("cannot empty {}", fresh.display()))?;
     }
-    generate("reference", &fresh)?;
+    generate(&test::kbo_program()?, "reference", &fresh)?;
     let kept = lab::workspace()?.join(FOLDER);
     let mut drift = vec![];
     for name in names(&fresh)? {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::e2e::{self, Tally};
 use crate::lab::{self, Kind};
-use crate::{reference, say, tidy};
+use crate::{dist, reference, say, tidy};
 
 /// A part of the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -29,6 +29,8 @@ pub enum Suite {
     Reference,
     /// Unit, property and conformance tests, and those on sshd and engine of this machine.
     Unit,
+    /// The packages, installed in a clean container (needs root).
+    Dist,
     /// kbo on six VMs over SSH (needs root).
     Ssh,
     /// kbo on six containers of one engine (needs root).
@@ -45,6 +47,7 @@ impl Suite {
             Self::Tidy => "cargo xtask tidy",
             Self::Reference => "cargo xtask reference --check",
             Self::Unit => "cargo test --workspace --all-features",
+            Self::Dist => "cargo xtask dist --check",
             Self::Ssh => "end to end, ssh",
             Self::Docker => "end to end, docker",
         }
@@ -118,6 +121,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let ended = match suite.cluster() {
             Some(_) if args.fast => Ended::NotRun("left out by --fast".to_owned()),
             Some(kind) => end_to_end(kind, &args.case, &mut tally),
+            None if suite == Suite::Dist && args.fast => Ended::NotRun("left out by --fast".to_owned()),
+            None if suite == Suite::Dist => packages(),
             None => outcome(plain(suite)),
         };
         let seconds = begun.elapsed().as_secs();
@@ -167,7 +172,15 @@ fn plain(suite: Suite) -> Result<()> {
             // The Docker carrier is tried on a real engine.
             lab::with_engine(|| cargo(&["test", "--quiet", "--no-fail-fast", "--workspace", "--all-features"]))
         }
-        Suite::Ssh | Suite::Docker => Ok(()),
+        Suite::Dist | Suite::Ssh | Suite::Docker => Ok(()),
+    }
+}
+
+/// The packages need an engine to be tried.
+fn packages() -> Ended {
+    match lab::possible() {
+        Ok(()) => outcome(dist::suite()),
+        Err(error) => Ended::NotRun(format!("{error:#}")),
     }
 }
 
@@ -209,10 +222,7 @@ fn conclude(summary: &[(Suite, Ended, u64)], tally: Tally, ci: bool) -> ExitCode
         };
         say(&format!("{:<8} {seconds:>5} s  {}{why}", ended.word(), suite.title()));
     }
-    if summary
-        .iter()
-        .any(|(suite, ended, _)| suite.cluster().is_some() && matches!(ended, Ended::NotRun(_)))
-    {
+    if summary.iter().any(|(_, ended, _)| matches!(ended, Ended::NotRun(_))) {
         say("!! NOT EVERYTHING WAS TESTED: the suites marked NOT RUN were not");
     }
     if summary.iter().any(|(suite, ..)| suite.cluster().is_some()) {
@@ -221,7 +231,7 @@ fn conclude(summary: &[(Suite, Ended, u64)], tally: Tally, ci: bool) -> ExitCode
     if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn cargo_command() -> Result<Command> {
+pub(crate) fn cargo_command() -> Result<Command> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(lab::workspace()?);
     Ok(command)

@@ -157,6 +157,11 @@ fn build(version: &str, cache: &Path, to: &Path) -> Result<()> {
     remove(&work)
 }
 
+/// The base system alone, made on first use.
+pub(super) fn debian() -> Result<PathBuf> {
+    base_layer(&paths::cache_dir()?)
+}
+
 /// A small Debian with a Java runtime, the same for every version of Kafka.
 fn base_layer(cache: &Path) -> Result<PathBuf> {
     let layer = cache.join("base.tar");

@@ -4,6 +4,7 @@
 //! containers of one engine with named volumes. Everything generated lies under `target/lab/`; what is worth keeping between two
 //! labs (image, jars) under `target/lab-cache/`.
 
+mod clean;
 mod client;
 mod docker_cluster;
 mod engine;
@@ -24,6 +25,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
 
+pub(crate) use clean::in_debian;
 pub use client::Probe;
 pub use kafka::{Node, Role};
 pub use node::Lab;
