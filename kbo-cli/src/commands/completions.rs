@@ -32,7 +32,14 @@ pub(super) fn run(args: &CompletionsArgs, json: bool) -> Ended {
 
 /// The script with which the shell completes kbo's commands and options.
 pub(super) fn script(shell: Shell) -> String {
+    let whole = Cli::command();
+    // clap_complete would offer hidden commands as well.
+    let shown = whole.get_subcommands().filter(|command| !command.is_hide_set());
+    let mut shown = clap::Command::new("kbo")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(whole.get_arguments().cloned())
+        .subcommands(shown.cloned());
     let mut bytes = vec![];
-    clap_complete::generate(shell, &mut Cli::command(), "kbo", &mut bytes);
+    clap_complete::generate(shell, &mut shown, "kbo", &mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
 }
