@@ -17,6 +17,10 @@ pub(super) const CASES: &[Case] = &[
     FAILED,
     LOST,
     Case::new(
+        "a_broker_that_lost_its_disk_is_formatted_and_filled_by_its_replicas",
+        refilled,
+    ),
+    Case::new(
         "a_rolling_restart_loses_no_record_and_never_serves_with_two_nodes_down",
         rolling,
     ),
@@ -234,6 +238,21 @@ fn lost(world: &mut World) -> Result<()> {
     world.kbo.expect(0, &["start"])?;
     world.lab.wait_ready(super::WHOLE)?;
     data::unchanged(&world.lab, &backup.digest)
+}
+
+/// As docs/runbooks/lost-disk.md has it.
+fn refilled(world: &mut World) -> Result<()> {
+    let digest = world.seeded()?;
+    let broker = world.broker(1);
+    world.lab.stop(&broker)?;
+    world.lab.wipe_data(&broker)?;
+    world.kbo.expect(3, &["backup"])?.says("would hold nothing")?;
+    let id = world.lab.cluster_id();
+    world.kbo.expect(0, &["stop", &broker])?;
+    world.kbo.expect(0, &["format", &broker, "--cluster-id", id])?;
+    world.kbo.expect(0, &["start", &broker])?;
+    world.lab.wait_ready(super::WHOLE)?;
+    data::unchanged(&world.lab, &digest)
 }
 
 /// kbo.toml without its container tables.
