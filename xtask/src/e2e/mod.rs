@@ -9,8 +9,10 @@ mod docker;
 pub(crate) mod kbo;
 pub(crate) mod nodes;
 mod power;
+mod quorum;
 mod refusal;
 mod restore;
+mod retention;
 mod store;
 mod world;
 
@@ -44,6 +46,7 @@ fn cases(kind: Kind) -> Vec<Case> {
             by_hand::CASES,
             restore::CASES,
             store::CASES,
+            retention::CASES,
             crash::CASES,
             power::CASES,
             containers::SSH_CASES,
@@ -52,7 +55,7 @@ fn cases(kind: Kind) -> Vec<Case> {
         .flatten()
         .map(|case| Case::new(case.name, case.prove))
         .collect(),
-        Kind::Docker => [docker::CASES, containers::CASES]
+        Kind::Docker => [docker::CASES, containers::CASES, quorum::CASES]
             .into_iter()
             .flatten()
             .map(|case| Case::new(case.name, case.prove))
