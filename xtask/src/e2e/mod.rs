@@ -2,6 +2,7 @@
 
 mod backup;
 mod by_hand;
+mod combined;
 mod containers;
 mod crash;
 pub(crate) mod data;
@@ -55,7 +56,7 @@ fn cases(kind: Kind) -> Vec<Case> {
         .flatten()
         .map(|case| Case::new(case.name, case.prove))
         .collect(),
-        Kind::Docker => [docker::CASES, containers::CASES, quorum::CASES]
+        Kind::Docker => [docker::CASES, containers::CASES, quorum::CASES, combined::CASES]
             .into_iter()
             .flatten()
             .map(|case| Case::new(case.name, case.prove))

@@ -409,6 +409,19 @@ impl Lab {
         self.client()?.run(args)
     }
 
+    /// The same against brokers that are not the lab's own: the nodes with another configuration.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the client's own complaint.
+    pub fn client_run_at<S: AsRef<OsStr>>(
+        &self,
+        bootstrap: String,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Value> {
+        self.client_of(bootstrap)?.run(args)
+    }
+
     /// Count and sha256 of every topic's records, and the committed offsets of every group.
     ///
     /// # Errors
@@ -432,11 +445,12 @@ impl Lab {
     }
 
     fn client(&self) -> Result<Client> {
-        Client::new(
-            image::jars(&self.state.kafka_version)?,
-            &self.state.kafka_version,
-            self.bootstrap(),
-        )
+        self.client_of(self.bootstrap())
+    }
+
+    fn client_of(&self, bootstrap: String) -> Result<Client> {
+        let version = &self.state.kafka_version;
+        Client::new(image::jars(version)?, version, bootstrap)
     }
 
     fn node(&self, name: &str) -> Result<&Node> {
