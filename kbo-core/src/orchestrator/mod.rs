@@ -19,6 +19,7 @@ mod recover;
 mod rotation;
 mod run;
 mod steps;
+mod stopping;
 mod undoing;
 
 use std::collections::BTreeMap;

@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 
 use super::run::{Halt, Run};
+use super::stopping;
 use crate::ids::NodeName;
-use crate::inventory::Role;
 use crate::journal::Entry;
 use crate::machine::{Event, Operation, Phase};
 use crate::plan::{PlannedPhase, Step};
@@ -35,29 +35,30 @@ impl Run<'_> {
         }
     }
 
-    /// Steps in the plan's order, each ended before the next, but for combined nodes that stop one after the other: those stop side
-    /// by side. The broker part of the last one alone would look for a quorum that is gone, for five minutes (tried with three).
+    /// Steps in the plan's order, each ended before the next, but for those that must go together.
     async fn one_by_one(&self, planned: &PlannedPhase) -> Result<(), Halt> {
-        for together in planned
-            .steps
-            .chunk_by(|one, next| self.stops_combined(one) && self.stops_combined(next))
-        {
+        for part in self.together(&planned.steps) {
             self.unless_interrupted(planned.phase)?;
-            let ended = join_all(together.iter().map(|step| self.step(step))).await;
-            if ended.contains(&Err(Halt::Failed)) {
-                return Err(Halt::Failed);
-            }
-            ended.into_iter().collect::<Result<(), Halt>>()?;
+            self.at_once(part).await?;
         }
         self.unless_interrupted(planned.phase)
     }
 
-    fn stops_combined(&self, step: &Step) -> bool {
-        let Step::Stop { node } = step else { return false };
-        self.o
-            .cluster
-            .node(node)
-            .is_some_and(|node| node.role == Role::Combined)
+    pub(super) fn together<'s>(&self, steps: &'s [Step]) -> Vec<&'s [Step]> {
+        let is_up = |name: &NodeName| self.prepared.prior.get(name).is_some_and(|state| state.is_up());
+        stopping::together(steps, &self.o.cluster, is_up)
+    }
+
+    /// Steps that begin at the same moment: every intent is in the journal before the first deed.
+    pub(super) async fn at_once(&self, steps: &[Step]) -> Result<(), Halt> {
+        for step in steps {
+            self.intend(step).await?;
+        }
+        let ended = join_all(steps.iter().map(|step| self.carry_out(step))).await;
+        if ended.contains(&Err(Halt::Failed)) {
+            return Err(Halt::Failed);
+        }
+        ended.into_iter().collect()
     }
 
     /// Nodes side by side, bounded; each node's steps in order.
@@ -161,26 +162,39 @@ impl Run<'_> {
 
     /// One step: intent, deed, outcome.
     pub(super) async fn step(&self, step: &Step) -> Result<(), Halt> {
-        let text = step.to_string();
-        let from = self.o.clock.monotonic();
+        self.intend(step).await?;
+        self.carry_out(step).await
+    }
+
+    /// Sweeping may be repeated: better done without a record, as when the store is full, than not done. So is an undo; see
+    /// `journal`.
+    fn needs_record(&self, step: &Step) -> bool {
+        !matches!(step, Step::Clean { .. }) && !self.is_kept()
+    }
+
+    async fn intend(&self, step: &Step) -> Result<(), Halt> {
         let intent = Entry::Intent {
             at: self.o.clock.now(),
             step: step.clone(),
         };
-        // Sweeping may be repeated: better done without a record, as when the store is full, than not done. So is an undo; see
-        // `journal`.
-        let needs_record = !matches!(step, Step::Clean { .. }) && !self.is_kept();
         if let Err(error) = self.journal(intent).await {
-            if needs_record {
-                self.fail(&text, step.node(), &error.into());
+            if self.needs_record(step) {
+                self.fail(&step.to_string(), step.node(), &error.into());
                 return Err(Halt::Failed);
             }
             tracing::warn!("the journal cannot be written: {}", chain(&error));
         }
         if matches!(step, Step::Stop { .. }) {
-            let now = (self.o.clock.now(), from);
+            let now = (self.o.clock.now(), self.o.clock.monotonic());
             self.harvest().first_stop.get_or_insert(now);
         }
+        Ok(())
+    }
+
+    async fn carry_out(&self, step: &Step) -> Result<(), Halt> {
+        let text = step.to_string();
+        let from = self.o.clock.monotonic();
+        let needs_record = self.needs_record(step);
         self.o.monitor.event(MonitorEvent::StepStarted { step: text.clone() });
         let result = self.perform(step).await;
         let seconds = self.o.clock.monotonic().saturating_sub(from).as_secs_f64();
