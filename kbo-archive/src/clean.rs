@@ -10,6 +10,7 @@ use kbo_core::ports::node::{CleanDir, CleanReport, CleanRequest, CleanStopProof}
 
 use crate::error::{At, Error};
 use crate::lock;
+use crate::rules::{DirClass, dir_class};
 use crate::swap;
 use crate::work::{DirSpec, Place, is_gone, sync_dir};
 
@@ -19,14 +20,24 @@ pub const MARKER: &str = ".kafka_cleanshutdown";
 /// Whether Kafka stopped cleanly, as its log dirs show it: for a broker a marker in each, all of the same broker epoch; for all
 /// roles no lock held. The container must be stopped.
 ///
+/// A `metadata.log.dir` of its own has no marker: it is none of the `log.dirs` that `LogManager` marks (tried with 4.1.1).
+///
 /// # Errors
 /// Those of reading; that a marker or lock file is missing is none.
 pub fn prove(log_dirs: &[DirSpec], role: Role) -> Result<CleanStopProof, Error> {
     let dirs = log_dirs.iter().map(look).collect::<Result<Vec<_>, _>>()?;
     let unlocked = dirs.iter().all(|dir| !dir.locked);
-    let marked = dirs.iter().all(|dir| dir.marker);
-    let same_epoch = dirs.windows(2).all(|pair| pair[0].broker_epoch == pair[1].broker_epoch);
-    let clean = unlocked && (!role.is_broker() || (marked && same_epoch && !dirs.is_empty()));
+    let mut of_partitions = vec![];
+    for (spec, dir) in log_dirs.iter().zip(&dirs) {
+        if dir.marker || !holds_the_metadata_log_alone(&Place::of(spec)?.live)? {
+            of_partitions.push(dir);
+        }
+    }
+    let marked = of_partitions.iter().all(|dir| dir.marker);
+    let same_epoch = of_partitions
+        .windows(2)
+        .all(|pair| pair[0].broker_epoch == pair[1].broker_epoch);
+    let clean = unlocked && (!role.is_broker() || (marked && same_epoch && !of_partitions.is_empty()));
     Ok(CleanStopProof { clean, dirs })
 }
 
@@ -39,6 +50,21 @@ fn look(spec: &DirSpec) -> Result<CleanDir, Error> {
         marker: marker.is_some(),
         locked: lock::is_held(&live)?,
     })
+}
+
+fn holds_the_metadata_log_alone(live: &Path) -> Result<bool, Error> {
+    let mut holds_it = false;
+    for entry in fs::read_dir(live).at("read", live)? {
+        let entry = entry.at("read", live)?;
+        if !entry.file_type().at("look at", live)?.is_dir() {
+            continue;
+        }
+        match dir_class(&entry.file_name().to_string_lossy()) {
+            DirClass::Metadata => holds_it = true,
+            _ => return Ok(false),
+        }
+    }
+    Ok(holds_it)
 }
 
 fn read_marker(live: &Path) -> Result<Option<String>, Error> {

@@ -176,6 +176,21 @@ fn a_clean_stop_is_proven_by_markers_of_one_epoch() {
 }
 
 #[test]
+fn a_directory_of_the_metadata_log_alone_needs_no_marker_and_proves_nothing() {
+    let machine = Machine::broker();
+    let metadata = machine.root.path().join("meta");
+    put(&metadata, "meta.properties", b"version=1\n");
+    put(&metadata, "__cluster_metadata-0/00000000000000000000.log", b"");
+    let own = spec(Dataset::Data, &metadata);
+    let dirs = [machine.dirs[0].clone(), own.clone()];
+    assert!(clean::prove(&dirs, Role::Broker).unwrap().clean);
+    assert!(!clean::prove(&[own], Role::Broker).unwrap().clean);
+    // With a partition in it, it is one of log.dirs, and was not marked.
+    put(&metadata, "plain-0/00000000000000000000.log", b"");
+    assert!(!clean::prove(&dirs, Role::Broker).unwrap().clean);
+}
+
+#[test]
 fn a_lock_file_that_was_there_stays_and_one_that_was_not_goes() {
     let machine = Machine::broker();
     snapshot::take(&run(), &machine.dirs).unwrap();

@@ -8,6 +8,7 @@ mod crash;
 pub(crate) mod data;
 mod docker;
 pub(crate) mod kbo;
+mod layout;
 pub(crate) mod nodes;
 mod power;
 mod quorum;
@@ -48,6 +49,7 @@ fn cases(kind: Kind) -> Vec<Case> {
             restore::CASES,
             store::CASES,
             retention::CASES,
+            layout::CASES,
             crash::CASES,
             power::CASES,
             containers::SSH_CASES,
