@@ -70,7 +70,7 @@ impl<'a> Few<'a> {
         }
         let path = world.kbo.scratch().join("combined.toml");
         let whole = fs::read_to_string(world.lab.config_path()).context("cannot read kbo.toml")?;
-        fs::write(&path, of_few(&whole, count)).context("cannot write kbo.toml")?;
+        fs::write(&path, of_few(&whole, world.lab.cluster_name(), count)).context("cannot write kbo.toml")?;
         let store = world.kbo.scratch().join(format!("combined-{count}-store"));
         let kbo = world.kbo.configured(path).with("KBO_STORAGE_COLD", store);
         Ok(Self { world, nodes, kbo })
@@ -171,12 +171,12 @@ fn combined(text: &str, node: &Node, all: &[Node]) -> String {
 }
 
 /// kbo.toml with the first nodes alone, as combined ones of a cluster with another name.
-fn of_few(whole: &str, count: usize) -> String {
+fn of_few(whole: &str, name: &str, count: usize) -> String {
     let mut parts = whole.split("\n[[node]]\n");
     let head = parts
         .next()
         .unwrap_or_default()
-        .replace("name = \"lab-docker\"", &format!("name = {NAME:?}"));
+        .replace(&format!("name = {name:?}"), &format!("name = {NAME:?}"));
     let nodes = parts
         .take(count)
         .map(|node| node.replace("role = \"controller\"", "role = \"combined\""));

@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use super::kbo::Kbo;
 use super::{Case, World, data, nodes};
-use crate::lab::Kind;
 
 pub(super) const CASES: &[Case] = &[
     REMOVED,
@@ -30,15 +29,8 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Those that another transport could do otherwise.
-pub(super) const SSH_CASES: &[Case] = &[
-    REMOVED,
-    LOST,
-    Case::new(
-        "a_stopped_cluster_is_formatted_only_by_its_name_and_comes_up_empty",
-        formatted,
-    ),
-];
+/// Those that another transport could do otherwise; `layout` formats over SSH.
+pub(super) const SSH_CASES: &[Case] = &[REMOVED, LOST];
 
 const REMOVED: Case = Case::new(
     "removed_containers_are_made_again_in_order_with_their_data",
@@ -299,10 +291,7 @@ fn rolling(world: &mut World) -> Result<()> {
 
 fn formatted(world: &mut World) -> Result<()> {
     let backup = world.full()?;
-    let name = match world.lab.kind() {
-        Kind::Ssh => "lab-ssh",
-        Kind::Docker => "lab-docker",
-    };
+    let name = world.lab.cluster_name();
     world
         .kbo
         .expect(3, &["format", "--yes-delete-data", name])?

@@ -21,7 +21,7 @@ fn parted(world: &mut World) -> Result<()> {
     let backup = world.full()?;
     world.kbo.expect(0, &["stop"])?;
     let kbo = part(world)?;
-    kbo.expect(0, &["format", "--yes-delete-data", "lab-ssh"])?;
+    kbo.expect(0, &["format", "--yes-delete-data", world.lab.cluster_name()])?;
     kbo.expect(0, &["run", "--recreate"])?;
     data::write_since(&world.lab, 5_000_000)?;
     let before = data::count(&world.lab, data::SINCE)?;

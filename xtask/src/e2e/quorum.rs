@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::world::text;
 use super::{Case, World, data, nodes};
-use crate::lab::{Kind, Role};
+use crate::lab::Role;
 
 pub(super) const CASES: &[Case] = &[Case::new(
     "a_dynamic_quorum_is_formatted_backed_up_and_replaced_by_the_static_one_of_a_backup",
@@ -15,10 +15,7 @@ pub(super) const CASES: &[Case] = &[Case::new(
 
 fn dynamic(world: &mut World) -> Result<()> {
     let backup = world.full()?;
-    let name = match world.lab.kind() {
-        Kind::Ssh => "lab-ssh",
-        Kind::Docker => "lab-docker",
-    };
+    let name = world.lab.cluster_name();
     world.kbo.expect(0, &["stop"])?;
     become_dynamic(world)?;
     world

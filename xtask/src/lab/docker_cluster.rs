@@ -131,9 +131,10 @@ fn write_config(dir: &Path, nodes: &[Node], tag: &str) -> Result<()> {
     let store = dir.join("store");
     fs::create_dir_all(&store)?;
     let mut text = format!(
-        "[cluster]\nname = \"lab-docker\"\nid = \"{}\"\n\n[storage]\ncold = {store:?}\n\n\
+        "[cluster]\nname = {:?}\nid = \"{}\"\n\n[storage]\ncold = {store:?}\n\n\
          [docker]\nhost = \"{}\"\n\n\
          [defaults]\ntransport = \"docker\"\nconfig = \"{CONFIG}\"\ndata = \"{DATA}\"\n",
+        kafka::cluster_name(Kind::Docker),
         kafka::cluster_id(Kind::Docker),
         engine::SOCKET,
     );

@@ -70,6 +70,14 @@ pub(super) fn nodes(kind: Kind) -> Vec<Node> {
     controllers.chain(brokers).collect()
 }
 
+/// What the lab's kbo.toml calls its cluster.
+pub(super) fn cluster_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Ssh => "lab-ssh",
+        Kind::Docker => "lab-docker",
+    }
+}
+
 /// The cluster id of a lab: 16 bytes in base64url.
 pub(super) fn cluster_id(kind: Kind) -> &'static str {
     match kind {

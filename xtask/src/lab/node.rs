@@ -181,6 +181,12 @@ impl Lab {
         self.nodes.iter().filter(|node| node.role == Role::Broker)
     }
 
+    /// What its kbo.toml calls the cluster.
+    #[must_use]
+    pub fn cluster_name(&self) -> &'static str {
+        kafka::cluster_name(self.kind)
+    }
+
     /// The cluster id in every meta.properties.
     #[must_use]
     pub fn cluster_id(&self) -> &'static str {

@@ -235,9 +235,10 @@ fn write_config(dir: &Path, nodes: &[Node], version: &str) -> Result<()> {
     let store = dir.join("store");
     fs::create_dir_all(&store)?;
     let mut text = format!(
-        "[cluster]\nname = \"lab-ssh\"\nid = \"{}\"\n\n[storage]\ncold = {:?}\n\n\
+        "[cluster]\nname = {:?}\nid = \"{}\"\n\n[storage]\ncold = {:?}\n\n\
          [ssh]\nuser = \"root\"\nkey = {:?}\nknown_hosts = {:?}\n\n\
          [defaults]\nconfig = \"{CONFIG}\"\ndata = \"{DATA}\"\n",
+        kafka::cluster_name(Kind::Ssh),
         kafka::cluster_id(Kind::Ssh),
         store,
         dir.join("id_ed25519"),
