@@ -11,6 +11,7 @@ mod logging;
 mod output;
 mod progress;
 mod system_clock;
+mod written;
 
 use std::process::ExitCode;
 

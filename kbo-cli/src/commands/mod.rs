@@ -8,6 +8,7 @@ mod conduct;
 mod create;
 mod format;
 mod generate;
+mod import_config;
 mod list;
 mod pin;
 mod power;
@@ -89,6 +90,7 @@ pub(crate) async fn run(cli: Cli) -> u8 {
         // What kbo says of itself needs no configuration.
         Command::Completions(args) => completions::run(args, json),
         Command::Generate(args) => generate::run(args, json),
+        Command::ImportConfig(args) => import_config::run(args, &cli.global),
         _ => match prepare(&cli) {
             Ok(context) => dispatch(&context, cli.command).await,
             Err(error) => Err(Trouble::new(Outcome::Usage, format!("{error:#}"))),
@@ -132,9 +134,12 @@ fn needs(command: &Command) -> Needs {
         | Command::Pin(_)
         | Command::Unpin(_) => Needs::Store,
         Command::Export(_) | Command::Import(_) => Needs::StoreLong,
-        Command::Check | Command::Status | Command::Completions(_) | Command::Generate(_) | Command::Agent => {
-            Needs::Look
-        }
+        Command::Check
+        | Command::Status
+        | Command::Completions(_)
+        | Command::Generate(_)
+        | Command::ImportConfig(_)
+        | Command::Agent => Needs::Look,
         Command::Backup(_)
         | Command::Restore(_)
         | Command::Start(_)
@@ -198,6 +203,7 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::Recover => recover::run(context).await,
         Command::Completions(args) => completions::run(&args, context.global.json),
         Command::Generate(args) => generate::run(&args, context.global.json),
+        Command::ImportConfig(args) => import_config::run(&args, &context.global),
         Command::Agent => Err(Trouble::new(Outcome::Usage, "the agent is started by kbo itself")),
     }
 }
