@@ -9,6 +9,7 @@ mod create;
 mod format;
 mod generate;
 mod import_config;
+mod init;
 mod list;
 mod pin;
 mod power;
@@ -16,6 +17,7 @@ mod recover;
 mod restore;
 mod rotate;
 mod show;
+mod ssh_setup;
 mod status;
 mod transfer;
 mod verify;
@@ -91,6 +93,8 @@ pub(crate) async fn run(cli: Cli) -> u8 {
         Command::Completions(args) => completions::run(args, json),
         Command::Generate(args) => generate::run(args, json),
         Command::ImportConfig(args) => import_config::run(args, &cli.global),
+        Command::SshSetup(args) => ssh_setup::run(args, &cli.global).await,
+        Command::Init(args) => init::run(args, &cli.global).await,
         _ => match prepare(&cli) {
             Ok(context) => dispatch(&context, cli.command).await,
             Err(error) => Err(Trouble::new(Outcome::Usage, format!("{error:#}"))),
@@ -139,6 +143,9 @@ fn needs(command: &Command) -> Needs {
         | Command::Completions(_)
         | Command::Generate(_)
         | Command::ImportConfig(_)
+        | Command::SshSetup(_)
+        | Command::Init(_)
+        | Command::Survey(_)
         | Command::Agent => Needs::Look,
         Command::Backup(_)
         | Command::Restore(_)
@@ -204,7 +211,9 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::Completions(args) => completions::run(&args, context.global.json),
         Command::Generate(args) => generate::run(&args, context.global.json),
         Command::ImportConfig(args) => import_config::run(&args, &context.global),
-        Command::Agent => Err(Trouble::new(Outcome::Usage, "the agent is started by kbo itself")),
+        Command::SshSetup(args) => ssh_setup::run(&args, &context.global).await,
+        Command::Init(args) => init::run(&args, &context.global).await,
+        Command::Agent | Command::Survey(_) => Err(Trouble::new(Outcome::Usage, "the agent is started by kbo itself")),
     }
 }
 

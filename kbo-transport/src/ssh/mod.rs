@@ -115,7 +115,7 @@ impl SshSettings {
     }
 
     /// `user@host:port`, for messages.
-    fn peer(&self) -> String {
+    pub(crate) fn peer(&self) -> String {
         format!("{}@{}:{}", self.user, self.host, self.port)
     }
 }
