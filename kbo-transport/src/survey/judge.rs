@@ -171,6 +171,9 @@ pub(super) fn node(
     // A file that lies in no mount was made by the image, of the environment.
     let config = path.as_deref().and_then(|path| configuration(seen, path));
     let (config, properties) = config.unzip();
+    let config_is_one_file = path
+        .as_ref()
+        .is_some_and(|path| seen.mounts.iter().any(|mount| mount.target == *path));
     Ok(Surveyed {
         container: seen.name.clone(),
         image: seen.image.clone(),
@@ -181,6 +184,7 @@ pub(super) fn node(
             .and_then(|id| id.parse().ok()),
         cluster_id: None,
         config,
+        config_is_one_file,
         properties,
         data,
         evidence: match &path {
@@ -306,6 +310,7 @@ mod tests {
                 ("/var/lib/kafka/data/meta", Some("/meta")),
             ]
         );
+        assert!(node.config_is_one_file);
         let config = node.config.unwrap();
         assert_eq!(
             config.on_node.as_deref(),

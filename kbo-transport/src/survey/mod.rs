@@ -42,6 +42,8 @@ pub struct Surveyed {
     pub cluster_id: Option<String>,
     /// The configuration directory; none where the container is configured by its environment.
     pub config: Option<Place>,
+    /// Whether its file is mounted alone, so that the container has no such directory.
+    pub config_is_one_file: bool,
     /// The properties file in it.
     pub properties: Option<String>,
     /// The log dirs, and the metadata log's where it is another.

@@ -11,6 +11,7 @@ pub(crate) mod nodes;
 mod power;
 mod refusal;
 mod restore;
+mod setup;
 mod store;
 mod world;
 
@@ -39,6 +40,7 @@ impl Case {
 fn cases(kind: Kind) -> Vec<Case> {
     match kind {
         Kind::Ssh => [
+            setup::SSH_CASES,
             refusal::CASES,
             backup::CASES,
             by_hand::CASES,
@@ -52,7 +54,7 @@ fn cases(kind: Kind) -> Vec<Case> {
         .flatten()
         .map(|case| Case::new(case.name, case.prove))
         .collect(),
-        Kind::Docker => [docker::CASES, containers::CASES]
+        Kind::Docker => [setup::DOCKER_CASES, docker::CASES, containers::CASES]
             .into_iter()
             .flatten()
             .map(|case| Case::new(case.name, case.prove))

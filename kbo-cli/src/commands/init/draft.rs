@@ -204,7 +204,11 @@ fn node(place: &Place, found: &Found, is_docker: bool) -> Result<DraftNode, Trou
             .hint("mount a directory or a volume there: what lies in the container itself is lost with it")
     })?;
     // Through an engine a file that is mounted alone has no directory that could be backed up.
-    let config = node.config.as_ref().and_then(path);
+    let config = node
+        .config
+        .as_ref()
+        .filter(|_| !(is_docker && node.config_is_one_file))
+        .and_then(path);
     let (host, access) = match place {
         Place::Engine(_) => (None, DraftAccess::default()),
         Place::Ssh(settings) => (
