@@ -2,12 +2,50 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod scene;
-
 use std::fs;
+use std::process::{Command, Output, Stdio};
 
-use scene::Scene;
 use serde_json::Value;
+use tempfile::TempDir;
+
+/// A home of its own, without anything in it, and nobody at a terminal.
+struct Scene {
+    temp: TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            temp: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn kbo(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_kbo"))
+            .args(arguments)
+            .env("HOME", self.temp.path())
+            .env_remove("KBO_CONFIG")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Exit code and the one JSON document.
+    fn json(&self, arguments: &[&str]) -> (i32, Value) {
+        let output = self.kbo(&[&["--json"], arguments].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let document = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text:?}"));
+        (output.status.code().unwrap(), document)
+    }
+
+    /// Exit code and the last line that a person sees.
+    fn verdict(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.kbo(arguments);
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        let last = text.lines().last().unwrap_or_default().to_owned();
+        (output.status.code().unwrap(), last)
+    }
+}
 
 const CONFIG_INI: &str = "[ssh]\nSSH_USER=ops\nSSH_KEY_PUB=/k.pub\n[storage]\nSTORAGE_COLD=/cold\n[cluster]\nNODE_DATA=/d\n\
                           [nodes]\nkafka-controller-1=10.0.0.1\nkafka-broker-1=10.0.0.2\n";
@@ -43,14 +81,8 @@ fn a_file_that_is_there_is_overwritten_by_force_alone_and_wrong_lines_are_exit_2
     let path = |name: &str| scene.temp.path().join(name).display().to_string();
     fs::write(path("config.ini"), CONFIG_INI).unwrap();
     fs::write(path("mine.toml"), "mine").unwrap();
-    let import = |more: &[&str]| {
-        let all = [
-            &["import-config", &path("config.ini"), "--out", &path("mine.toml")],
-            more,
-        ]
-        .concat();
-        scene.verdict(&all)
-    };
+    let (from, to) = (path("config.ini"), path("mine.toml"));
+    let import = |more: &[&str]| scene.verdict(&[&["import-config", &from, "--out", &to], more].concat());
     let (code, verdict) = import(&[]);
     assert_eq!(code, 2);
     assert!(verdict.contains("exists already"), "{verdict}");

@@ -35,6 +35,9 @@ kbo ssh-setup --host ops@10.0.0.21 --host 10.0.0.22:2222          # before there
 kbo ssh-setup --known-hosts keys --password-file secret           # nobody is asked"
 )]
 pub(crate) struct SshSetupArgs {
+    /// The nodes of kbo.toml; all where none is named
+    #[arg(value_name = "NODE", conflicts_with = "hosts")]
+    pub(crate) nodes: Vec<String>,
     /// A host instead of the nodes of kbo.toml; may be repeated
     #[arg(long = "host", value_name = "[USER@]HOST[:PORT]")]
     pub(crate) hosts: Vec<String>,

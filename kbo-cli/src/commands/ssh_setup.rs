@@ -75,7 +75,23 @@ fn targets(args: &SshSetupArgs, global: &Global) -> Result<Vec<Target>, Trouble>
             .map_err(|error| usage(error).hint("before there is a kbo.toml, name the hosts: --host USER@HOST"))?;
         logging::start(global.verbose, global.quiet, config.log_file.as_deref()).map_err(usage)?;
         let mut passphrases = Passphrases::default();
+        let is_known = |name: &&String| {
+            config
+                .cluster
+                .start_order()
+                .iter()
+                .any(|node| node.name.as_str() == name.as_str())
+        };
+        if let Some(stranger) = args.nodes.iter().find(|name| !is_known(name)) {
+            return Err(
+                Trouble::new(Outcome::Usage, format!("{} has no node {stranger}", file.display()))
+                    .hint("a host that is not in it is named by --host"),
+            );
+        }
         for node in config.cluster.start_order() {
+            if !args.nodes.is_empty() && !args.nodes.iter().any(|name| node.name.as_str() == name.as_str()) {
+                continue;
+            }
             let Some(Access::Ssh(ssh)) = config.access.get(&node.name) else {
                 continue;
             };

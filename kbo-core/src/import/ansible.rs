@@ -86,7 +86,7 @@ impl Member<'_> {
     /// The first of these variables that the host has.
     fn find(&self, ledger: &Ledger, keys: &[&str]) -> Option<usize> {
         let has = |key: &&str| self.variables.get(*key).copied();
-        let by_name = keys.iter().find_map(|key| has(&key));
+        let by_name = keys.iter().find_map(has);
         // Names of variables are written in capitals as well.
         by_name
             .or_else(|| {
