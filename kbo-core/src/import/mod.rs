@@ -240,7 +240,7 @@ fn detect(source: &Source) -> Result<Format, ImportError> {
             // A host with its variables, or without any.
             IniLine::Text(line) => {
                 let is_host = line.split_whitespace().any(|word| word.starts_with("ansible_"));
-                let is_setting = line.contains('=') && !is_host;
+                let is_setting = ini::setting(line).is_some();
                 if is_host {
                     return Ok(Format::IniInventory);
                 }

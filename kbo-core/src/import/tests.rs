@@ -272,6 +272,15 @@ ansible_user=general
 }
 
 #[test]
+fn a_group_that_is_called_like_a_section_is_still_a_group() {
+    let text = "[nodes]\nnode-1 node_id=1\nnode-2 node_id=2\n";
+    let imported = imported(&[main("inventory", text)]);
+    assert_eq!(imported.formats, ["Ansible inventory (INI)"]);
+    assert_eq!(imported.toml.matches("role = \"combined\"").count(), 2);
+    assert!(imported.toml.contains("host = \"node-2\"") && imported.toml.contains("node_id = 2"));
+}
+
+#[test]
 fn groups_in_a_circle_end() {
     let text = "[a:children]\nb\n[b:children]\na\n[b]\nh ansible_host=1\n";
     assert!(imported(&[main("i", text)]).toml.contains("\"h\""));
