@@ -279,6 +279,10 @@ async fn look(args: &InitArgs, places: Vec<Place>) -> Result<Vec<(Place, Survey)
             }
         }
     }
+    let hint = match args.docker {
+        Some(_) => "--docker ENGINE names another engine",
+        None => "kbo ssh-setup makes the logins; leave out hosts that are no nodes",
+    };
     match failures.first() {
         None => Ok(surveys),
         Some(first) => {
@@ -292,8 +296,7 @@ async fn look(args: &InitArgs, places: Vec<Place>) -> Result<Vec<(Place, Survey)
                 "not every place could be looked at, and nothing was written: {}{more}",
                 first.message
             );
-            Err(Trouble::new(Outcome::Failed, text)
-                .hint("kbo ssh-setup makes the logins; leave out hosts that are no nodes"))
+            Err(Trouble::new(Outcome::Failed, text).hint(hint))
         }
     }
 }
