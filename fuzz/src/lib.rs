@@ -23,6 +23,7 @@ use kbo_archive::{metaprops, reader, records, rules};
 use kbo_core::config::Config;
 use kbo_core::config::raw::Raw;
 use kbo_core::ids::{BackupId, ClusterId, NodeName, RunId};
+use kbo_core::import::{Scope, Source, Wishes, import};
 use kbo_core::journal::Entry;
 use kbo_core::manifest::{ArchiveRecord, Manifest};
 use kbo_core::ports::node::NodeError;
@@ -40,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     ("checkpoint", checkpoint, seeds::checkpoint),
     ("configuration", configuration, seeds::configuration),
     ("frame", frame, seeds::frame),
+    ("import_config", import_config, seeds::import_config),
     ("journal", journal, seeds::journal),
     ("kafka_answer", kafka_answer, seeds::kafka_answer),
     ("manifest", manifest, seeds::manifest),
@@ -127,6 +129,20 @@ fn again<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fm
         let written = serde_json::to_vec(&message).expect("what was read can be written");
         let read = serde_json::from_slice::<T>(&written).expect("what was written can be read");
         assert_eq!(message, read);
+    }
+}
+
+/// The older tool's configuration, in whatever format: what comes of it is TOML of keys that kbo knows.
+pub fn import_config(data: &[u8]) {
+    let source = Source {
+        name: "fuzzed".to_owned(),
+        text: String::from_utf8_lossy(data).into_owned(),
+        scope: Scope::Main,
+    };
+    if let Ok(imported) = import(&[source], &Wishes::default()) {
+        let raw = Figment::from(Toml::string(&imported.toml)).extract::<Raw>();
+        let raw = raw.unwrap_or_else(|error| panic!("{error}\n{}", imported.toml));
+        let _ = Config::new(&raw, None);
     }
 }
 

@@ -43,6 +43,17 @@ pub fn checkpoint() -> Vec<Vec<u8>> {
     vec![b"0\n2\norders 0 17\npay-ments 11 4\n".to_vec()]
 }
 
+/// config.ini, and inventories in INI and YAML.
+pub fn import_config() -> Vec<Vec<u8>> {
+    [
+        "[ssh]\nSSH_USER=root\n[storage]\nSTORAGE_COLD=/cold\n[cluster]\nNODE_DATA=/d\nIMAGE=x\n[nodes]\nkafka-controller-1=10.0.0.1\nkafka-broker-1=10.0.0.2\n[order]\nstartup=kafka-controller-1,kafka-broker-1\n",
+        "[controllers]\nc[1:3] ansible_host=10.0.0.1\n[brokers]\nb1:22 node_id=4 ansible_user='x y'\n[all:vars]\nnode_data_path=/a,/b\n",
+        "all:\n  children:\n    combined:\n      hosts:\n        k1: {ansible_host: 10.0.0.1, node_data_path: '{{ base }}/d'}\n      vars:\n        base: /data\n",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .into()
+}
+
 /// kbo.toml with every kind of value.
 pub fn configuration() -> Vec<Vec<u8>> {
     let text = r#"[cluster]

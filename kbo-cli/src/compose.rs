@@ -135,7 +135,7 @@ fn progress_sink(monitor: &Arc<dyn Monitor>) -> ProgressSink {
     })
 }
 
-fn ssh_settings(ssh: &Ssh, passphrases: &mut Passphrases) -> anyhow::Result<SshSettings> {
+pub(crate) fn ssh_settings(ssh: &Ssh, passphrases: &mut Passphrases) -> anyhow::Result<SshSettings> {
     let mut settings = SshSettings::new(&ssh.host, &ssh.user, &ssh.known_hosts);
     settings.port = ssh.port;
     settings.key.clone_from(&ssh.key);
@@ -161,10 +161,10 @@ fn docker_settings(node: &Node, host: &str, helper_image: Option<&str>, engine_s
 
 /// Keys' passphrases, asked for once each.
 #[derive(Default)]
-struct Passphrases(BTreeMap<std::path::PathBuf, Option<Secret>>);
+pub(crate) struct Passphrases(BTreeMap<std::path::PathBuf, Option<Secret>>);
 
 impl Passphrases {
-    fn of(&mut self, key: &Path, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
+    pub(crate) fn of(&mut self, key: &Path, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
         if let Some(known) = self.0.get(key) {
             return Ok(known.clone());
         }

@@ -20,6 +20,14 @@ pub(crate) fn load(given: Option<&Path>) -> anyhow::Result<(Config, PathBuf)> {
     Ok((config, file))
 }
 
+/// Whether a text would load as kbo.toml, whatever the environment says.
+pub(crate) fn check(text: &str) -> anyhow::Result<Config> {
+    let raw: Raw = Figment::from(Toml::string(text))
+        .extract()
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
+    Ok(Config::new(&raw, std::env::home_dir().as_deref())?)
+}
+
 fn find(given: Option<&Path>, home: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(file) = given {
         return Ok(file.to_owned());

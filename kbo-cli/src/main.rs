@@ -11,6 +11,8 @@ mod logging;
 mod output;
 mod progress;
 mod system_clock;
+mod terminal;
+mod written;
 
 use std::process::ExitCode;
 
@@ -36,6 +38,9 @@ fn main() -> ExitCode {
     };
     if let Command::Agent = cli.command {
         return commands::agent::run();
+    }
+    if let Command::Survey(args) = &cli.command {
+        return commands::agent::survey(&args.socket);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

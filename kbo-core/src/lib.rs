@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod config;
 pub mod container;
 pub mod ids;
+pub mod import;
 pub mod inventory;
 pub mod journal;
 pub mod machine;

@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod local;
 pub mod process;
 pub mod ssh;
+pub mod survey;
 
 /// Fills `bytes` with what nobody can guess.
 ///

@@ -4,6 +4,7 @@ mod containers;
 #[cfg(test)]
 mod documents;
 mod generate;
+mod setup;
 mod store;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use containers::{FormatArgs, PowerArgs, RestartArgs, RunArgs};
 pub(crate) use generate::{CompletionsArgs, GenerateArgs, Generated};
+pub(crate) use setup::{ImportConfigArgs, InitArgs, SshSetupArgs, SurveyArgs};
 pub(crate) use store::{ExportArgs, ImportArgs, PinArgs, RotateArgs, UnpinArgs};
 
 /// Cold-consistent backups of Kafka clusters, down only for a restart.
@@ -101,6 +103,12 @@ pub(crate) enum Command {
     Format(FormatArgs),
     /// Finish what a run that died left undone
     Recover,
+    /// Look at the nodes, find their Kafka containers and directories, write a kbo.toml, and check it
+    Init(InitArgs),
+    /// Make a key if there is none, have host keys looked at, put the public key onto every node, and prove the login
+    SshSetup(SshSetupArgs),
+    /// Make a kbo.toml of the older tool's config.ini or its Ansible inventory, and say what of it is not carried over
+    ImportConfig(ImportConfigArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
     /// Write manual pages, completions or the reference, as the packages and documents have them
@@ -109,6 +117,9 @@ pub(crate) enum Command {
     /// Serve a node over stdin and stdout (kbo starts this on the nodes by itself)
     #[command(hide = true)]
     Agent,
+    /// Print which containers of an engine are Kafka nodes (kbo init starts this on the nodes by itself)
+    #[command(hide = true)]
+    Survey(SurveyArgs),
 }
 
 /// One of the two datasets.

@@ -4,6 +4,19 @@ use std::process::ExitCode;
 
 use kbo_transport::agent::{AgentLimits, serve_stdio};
 
+/// Says what the engine of this machine has, in one line.
+pub(crate) fn survey(socket: &str) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            crate::output::error_line(&format!("the survey cannot start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    crate::output::line(&runtime.block_on(kbo_transport::survey::answer(socket)));
+    ExitCode::SUCCESS
+}
+
 /// Serves until the other end says goodbye or, left alone, until what it left undone is undone.
 pub(crate) fn run() -> ExitCode {
     let level = tracing_subscriber::filter::LevelFilter::WARN;

@@ -8,6 +8,8 @@ mod conduct;
 mod create;
 mod format;
 mod generate;
+mod import_config;
+mod init;
 mod list;
 mod pin;
 mod power;
@@ -15,6 +17,7 @@ mod recover;
 mod restore;
 mod rotate;
 mod show;
+mod ssh_setup;
 mod status;
 mod transfer;
 mod verify;
@@ -89,6 +92,9 @@ pub(crate) async fn run(cli: Cli) -> u8 {
         // What kbo says of itself needs no configuration.
         Command::Completions(args) => completions::run(args, json),
         Command::Generate(args) => generate::run(args, json),
+        Command::ImportConfig(args) => import_config::run(args, &cli.global),
+        Command::SshSetup(args) => ssh_setup::run(args, &cli.global).await,
+        Command::Init(args) => init::run(args, &cli.global).await,
         _ => match prepare(&cli) {
             Ok(context) => dispatch(&context, cli.command).await,
             Err(error) => Err(Trouble::new(Outcome::Usage, format!("{error:#}"))),
@@ -132,9 +138,15 @@ fn needs(command: &Command) -> Needs {
         | Command::Pin(_)
         | Command::Unpin(_) => Needs::Store,
         Command::Export(_) | Command::Import(_) => Needs::StoreLong,
-        Command::Check | Command::Status | Command::Completions(_) | Command::Generate(_) | Command::Agent => {
-            Needs::Look
-        }
+        Command::Check
+        | Command::Status
+        | Command::Completions(_)
+        | Command::Generate(_)
+        | Command::ImportConfig(_)
+        | Command::SshSetup(_)
+        | Command::Init(_)
+        | Command::Survey(_)
+        | Command::Agent => Needs::Look,
         Command::Backup(_)
         | Command::Restore(_)
         | Command::Start(_)
@@ -198,7 +210,10 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::Recover => recover::run(context).await,
         Command::Completions(args) => completions::run(&args, context.global.json),
         Command::Generate(args) => generate::run(&args, context.global.json),
-        Command::Agent => Err(Trouble::new(Outcome::Usage, "the agent is started by kbo itself")),
+        Command::ImportConfig(args) => import_config::run(&args, &context.global),
+        Command::SshSetup(args) => ssh_setup::run(&args, &context.global).await,
+        Command::Init(args) => init::run(&args, &context.global).await,
+        Command::Agent | Command::Survey(_) => Err(Trouble::new(Outcome::Usage, "the agent is started by kbo itself")),
     }
 }
 

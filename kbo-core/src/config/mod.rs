@@ -1,6 +1,7 @@
 //! The configuration: what stands in kbo.toml ([`raw`]), checked once and turned into what the rest of kbo works with.
 
 pub mod container;
+pub mod draft;
 pub mod raw;
 pub mod retention;
 mod validate;

@@ -10,7 +10,7 @@ use kbo_core::ports::node::{NodeError, NodeErrorKind};
 use super::DockerSettings;
 
 /// Connects and agrees on a version of the API.
-pub(super) async fn connect(settings: &DockerSettings) -> Result<Docker, NodeError> {
+pub(crate) async fn connect(settings: &DockerSettings) -> Result<Docker, NodeError> {
     let host = settings.host.as_str();
     let seconds = settings.timeout.as_secs().max(1);
     let docker = if host.starts_with("unix://") {
@@ -31,7 +31,7 @@ pub(super) async fn connect(settings: &DockerSettings) -> Result<Docker, NodeErr
 }
 
 /// What failed, why, and what to do.
-pub(super) fn explain(host: &str, doing: &str, error: &Error) -> NodeError {
+pub(crate) fn explain(host: &str, doing: &str, error: &Error) -> NodeError {
     let fail = |kind, why: &str| NodeError::new(kind, format!("docker {host}: cannot {doing}: {why}"));
     match error {
         Error::SocketNotFoundError(path) => fail(NodeErrorKind::Unreachable, &format!("there is no socket {path}"))

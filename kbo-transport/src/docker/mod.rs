@@ -7,7 +7,7 @@
 //! The helper ends when its standard input does, and the engine then removes it.
 
 mod attach;
-mod engine;
+pub(crate) mod engine;
 mod helper;
 mod mounts;
 mod planned;

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::Path;
 
 use kbo_core::ports::node::{NodeError, NodeErrorKind};
 use ssh2::{MethodType, Session};
@@ -20,7 +21,14 @@ pub(super) struct Connection {
 
 /// Connects once.
 pub(super) fn connect(settings: &SshSettings, link: &Link) -> Result<Connection, NodeError> {
-    let known = read_known_hosts(settings)?;
+    let known = read_known_hosts(&settings.known_hosts)?;
+    let connection = handshake(settings, link, &known.types(&settings.host, settings.port))?;
+    check_host_key(&connection.session, settings, &known)?;
+    Ok(connection)
+}
+
+/// Up to the host's key, which nobody has judged yet: asked for by the types given, where the host has them.
+pub(super) fn handshake(settings: &SshSettings, link: &Link, types: &[String]) -> Result<Connection, NodeError> {
     let socket = dial(settings)?;
     let lost = |what: &str, error: &dyn std::fmt::Display| {
         NodeError::new(
@@ -34,14 +42,13 @@ pub(super) fn connect(settings: &SshSettings, link: &Link) -> Result<Connection,
     session.set_timeout(millis(settings.connect_timeout));
     session.set_tcp_stream(twin()?);
     prefer_fast_ciphers(&session);
-    prefer_known_types(&session, &known.types(&settings.host, settings.port));
+    prefer_known_types(&session, types);
     session.handshake().map_err(|error| {
         lost("no SSH handshake", &error).hint(format!(
             "is it an SSH server that listens on port {} of {}, and has it connections left (MaxStartups)?",
             settings.port, settings.host
         ))
     })?;
-    check_host_key(&session, settings, &known)?;
     Ok(Connection { session, socket })
 }
 
@@ -85,8 +92,7 @@ fn dial(settings: &SshSettings) -> Result<TcpStream, NodeError> {
     Err(unreachable(format!("ssh {}: no connection to {address}: {error}", settings.peer())).hint(hint))
 }
 
-fn read_known_hosts(settings: &SshSettings) -> Result<KnownHosts, NodeError> {
-    let path = &settings.known_hosts;
+pub(super) fn read_known_hosts(path: &Path) -> Result<KnownHosts, NodeError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(KnownHosts::parse(&String::from_utf8_lossy(&bytes))),
         // The same as an empty one: no host is known.
@@ -134,7 +140,7 @@ fn prefer_known_types(session: &Session, types: &[String]) {
     }
 }
 
-fn check_host_key(session: &Session, settings: &SshSettings, known: &KnownHosts) -> Result<(), NodeError> {
+pub(super) fn check_host_key(session: &Session, settings: &SshSettings, known: &KnownHosts) -> Result<(), NodeError> {
     let (host, port, file) = (&settings.host, settings.port, settings.known_hosts.display());
     let refused = |text: String| NodeError::new(NodeErrorKind::Refused, text);
     let Some((key, _)) = session.host_key() else {

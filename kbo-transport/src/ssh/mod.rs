@@ -12,6 +12,7 @@
 //! | `login`, `key_file` | who we are |
 //! | `command` | one command on the node, to its end |
 //! | `install` | the agent's program in a folder of the node |
+//! | `setup`, `new_key` | the first login: a key, the host's key, authorized_keys |
 //! | `pump`, `stream`, `link` | the bytes |
 
 mod command;
@@ -21,8 +22,10 @@ mod key_file;
 mod known_hosts;
 mod link;
 mod login;
+mod new_key;
 mod pump;
 mod quote;
+pub mod setup;
 mod stream;
 
 use std::path::PathBuf;
@@ -112,7 +115,7 @@ impl SshSettings {
     }
 
     /// `user@host:port`, for messages.
-    fn peer(&self) -> String {
+    pub(crate) fn peer(&self) -> String {
         format!("{}@{}:{}", self.user, self.host, self.port)
     }
 }

@@ -15,6 +15,7 @@ mod quorum;
 mod refusal;
 mod restore;
 mod retention;
+mod setup;
 mod store;
 mod world;
 
@@ -43,6 +44,7 @@ impl Case {
 fn cases(kind: Kind) -> Vec<Case> {
     match kind {
         Kind::Ssh => [
+            setup::SSH_CASES,
             refusal::CASES,
             backup::CASES,
             by_hand::CASES,
@@ -58,11 +60,17 @@ fn cases(kind: Kind) -> Vec<Case> {
         .flatten()
         .map(|case| Case::new(case.name, case.prove))
         .collect(),
-        Kind::Docker => [docker::CASES, containers::CASES, quorum::CASES, combined::CASES]
-            .into_iter()
-            .flatten()
-            .map(|case| Case::new(case.name, case.prove))
-            .collect(),
+        Kind::Docker => [
+            setup::DOCKER_CASES,
+            docker::CASES,
+            containers::CASES,
+            quorum::CASES,
+            combined::CASES,
+        ]
+        .into_iter()
+        .flatten()
+        .map(|case| Case::new(case.name, case.prove))
+        .collect(),
     }
 }
 
