@@ -246,7 +246,8 @@ fn containers(found: &[(&Place, Found)], is_docker: bool) -> Vec<(String, Vec<kb
         return vec![];
     }
     let (image, properties, config, data) = first;
-    let said = "as the containers are; see docs/containers.md";
+    // Network, ports, environment and the rest are the engine's to tell, container by container.
+    let said = "not all of them: see what `kbo run --dry-run` finds otherwise before any --recreate";
     let mut lines = vec![("image".to_owned(), Said::with(quoted(&image), said))];
     let mut more = |key: &str, value: String| lines.push((key.to_owned(), Said::plain(value)));
     if let Some(properties) = properties {
