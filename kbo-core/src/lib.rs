@@ -15,6 +15,7 @@ pub mod ports;
 pub mod preflight;
 pub mod report;
 pub mod retention;
+pub mod schedule;
 pub mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;
