@@ -1,6 +1,7 @@
 //! The configuration: what stands in kbo.toml ([`raw`]), checked once and turned into what the rest of kbo works with.
 
 pub mod container;
+pub mod hooks;
 pub mod raw;
 pub mod retention;
 mod validate;
@@ -8,6 +9,7 @@ mod validate;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::config::hooks::Hooks;
 use crate::container::Definition;
 use crate::ids::{ClusterId, ClusterName, NodeName};
 use crate::inventory::{Cluster, InvalidCluster};
@@ -39,6 +41,10 @@ pub struct Config {
     pub engine_socket: String,
     /// `log.file`
     pub log_file: Option<PathBuf>,
+    /// `hooks`
+    pub hooks: Hooks,
+    /// `metrics.textfile`
+    pub metrics_textfile: Option<PathBuf>,
 }
 
 /// Where backups live.

@@ -18,7 +18,7 @@ pub struct Due {
     pub late: bool,
 }
 
-/// Looks at the first time after the last good backup, or after the schedule was installed where that is later. `next` tells the first
+/// Looks at the first time after the last good backup, or after the schedule was installed where there is none. `next` tells the first
 /// time after another.
 pub fn due(
     schedule: &Schedule,
@@ -26,8 +26,7 @@ pub fn due(
     now: Timestamp,
     next: impl Fn(Timestamp) -> Option<Timestamp>,
 ) -> Option<Due> {
-    // A schedule that has just been installed is not late for what was due before.
-    let from = last_good.map_or(schedule.installed, |created| created.max(schedule.installed));
+    let from = last_good.unwrap_or(schedule.installed);
     let since = next(from)?;
     // What is due again before the grace is over counts at the next time: an hourly backup is late after an hour, not after two.
     let interval = next(since).map(|following| following.duration_since(since));

@@ -50,7 +50,7 @@ pub enum When {
     /// A calendar expression of systemd; only systemd knows what it means.
     Calendar(Calendar),
     /// Five fields of cron.
-    Cron(Cron),
+    Cron(Box<Cron>),
 }
 
 /// [`When`] as it is written.
@@ -69,7 +69,7 @@ impl TryFrom<Written> for When {
         Ok(match written {
             Written::At(text) => When::At(text.parse()?),
             Written::Calendar(text) => When::Calendar(text.parse()?),
-            Written::Cron(text) => When::Cron(text.parse()?),
+            Written::Cron(text) => When::Cron(Box::new(text.parse()?)),
         })
     }
 }
@@ -100,7 +100,7 @@ impl When {
         match self {
             When::At(times) => Some(times.0.iter().map(|(_, _, cron)| cron.clone()).collect()),
             When::Calendar(_) => None,
-            When::Cron(cron) => Some(vec![cron.clone()]),
+            When::Cron(cron) => Some(vec![Cron::clone(cron)]),
         }
     }
 
@@ -264,7 +264,7 @@ pub struct Schedule {
     pub store: PathBuf,
     /// As whom.
     pub user: String,
-    /// Since when; a schedule is not late for what was due before it was there.
+    /// Since when; where there is no backup at all, none is late that was due before.
     pub installed: Timestamp,
 }
 

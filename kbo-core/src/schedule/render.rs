@@ -74,6 +74,21 @@ impl Job {
         Ok(arguments.into_iter().map(str::to_owned).collect())
     }
 
+    fn unit_command(&self) -> Result<String, Unrenderable> {
+        let arguments = self.arguments(&[])?;
+        let program = utf8(&self.program)?;
+        // systemd takes these in arguments, quoted, and not in the name of what it runs; nor does it look for variables there.
+        if program.contains(['"', '\'', '\\']) {
+            let why = format!(
+                "systemd runs no program with a quote or a backslash in its path: {program}; name another with --program"
+            );
+            return Err(Unrenderable(why));
+        }
+        let rest = arguments.iter().skip(1).map(|word| unit_word(word, true));
+        let words: Vec<String> = std::iter::once(unit_word(program, false)).chain(rest).collect();
+        Ok(words.join(" "))
+    }
+
     fn title(&self) -> String {
         let what = match self.schedule.kind {
             BackupKind::Cluster => "Backup",
@@ -88,7 +103,6 @@ impl Job {
     /// # Errors
     /// A path that systemd cannot be told.
     pub fn service(&self) -> Result<String, Unrenderable> {
-        let command: Vec<String> = self.arguments(&[])?.iter().map(|word| unit_word(word, true)).collect();
         let writable = paths(&self.writable)?;
         let mounts = paths(&self.all_paths())?;
         let private_tmp = match self.all_paths().iter().any(|path| is_temporary(path)) {
@@ -128,7 +142,7 @@ impl Job {
             mark = self.schedule.mark()?,
             title = self.title(),
             user = self.schedule.user,
-            command = command.join(" "),
+            command = self.unit_command()?,
         ))
     }
 

@@ -28,7 +28,7 @@ fn at(text: &str) -> When {
 }
 
 fn cron(text: &str) -> When {
-    When::Cron(text.parse().unwrap())
+    When::Cron(Box::new(text.parse().unwrap()))
 }
 
 fn time(text: &str) -> Timestamp {
@@ -176,7 +176,10 @@ fn a_backup_is_late_when_its_time_and_the_grace_are_over() {
     let never = |now: &str| nightly.due(None, time(now), &TimeZone::UTC).unwrap().late;
     assert!(!never("2026-11-26T04:00:00Z"));
     assert!(never("2026-11-26T05:00:01Z"));
-    assert!(!late("2020-01-01T00:00:00Z", "2026-11-25T13:00:00Z"));
+    assert!(
+        late("2020-01-01T00:00:00Z", "2026-11-25T13:00:00Z"),
+        "an old backup is too old, whoever made it"
+    );
 }
 
 #[test]
@@ -193,4 +196,44 @@ fn an_hourly_backup_is_late_after_an_hour_and_one_of_every_minute_after_ten() {
     let minutely = schedule(BackupKind::Config, cron("* * * * *"));
     assert!(!late(&minutely, "2026-11-26T10:10:00Z"));
     assert!(late(&minutely, "2026-11-26T10:11:01Z"));
+}
+
+#[test]
+fn systemd_is_given_no_program_that_it_would_not_run() {
+    let mut job = job(at("03:00"));
+    job.program = "/opt/100% $x/kbo".into();
+    let service = job.service().unwrap();
+    assert!(
+        service.contains("ExecStart=\"/opt/100%% $x/kbo\" --config /etc"),
+        "{service}"
+    );
+    job.program = "/opt/it's/kbo".into();
+    assert!(job.service().unwrap_err().to_string().contains("--program"));
+    assert!(job.crontab().is_ok());
+}
+
+/// What a package hands out as an example is what is installed, but for the line by which kbo knows its own.
+#[test]
+fn the_packaged_units_are_those_that_are_rendered() {
+    let mut nightly = job(at("03:00"));
+    nightly.schedule = schedule(BackupKind::Cluster, at("03:00"));
+    let plain = |text: &str| -> Vec<String> {
+        let lines = text
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.starts_with("Description="));
+        lines.map(str::to_owned).collect()
+    };
+    for (rendered, packaged) in [
+        (
+            nightly.service().unwrap(),
+            include_str!("../../../packaging/systemd/kbo-backup.service"),
+        ),
+        (
+            nightly.timer().unwrap(),
+            include_str!("../../../packaging/systemd/kbo-backup.timer"),
+        ),
+    ] {
+        assert_eq!(plain(&rendered), plain(packaged), "{rendered}");
+        assert_eq!(Schedule::read(packaged), None, "an example is no schedule of kbo's");
+    }
 }
