@@ -11,6 +11,7 @@ pub(crate) mod nodes;
 mod power;
 mod refusal;
 mod restore;
+mod schedule;
 mod store;
 mod world;
 
@@ -47,6 +48,7 @@ fn cases(kind: Kind) -> Vec<Case> {
             crash::CASES,
             power::CASES,
             containers::SSH_CASES,
+            schedule::CASES,
         ]
         .into_iter()
         .flatten()
