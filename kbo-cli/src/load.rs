@@ -46,7 +46,7 @@ fn find(given: Option<&Path>, home: Option<&Path>) -> anyhow::Result<PathBuf> {
 }
 
 /// The sections of which a scalar can be set by the environment.
-pub(crate) const SECTIONS: [&str; 10] = [
+pub(crate) const SECTIONS: [&str; 12] = [
     "cluster",
     "storage",
     "ssh",
@@ -56,8 +56,19 @@ pub(crate) const SECTIONS: [&str; 10] = [
     "archive",
     "limits",
     "retention",
+    "hooks",
+    "metrics",
     "log",
 ];
+
+/// The environment's variables that outrank the file.
+pub(crate) fn variables() -> Vec<String> {
+    let environment = environment();
+    let keys = environment
+        .iter()
+        .map(|(key, _)| key.as_str().replacen('.', "_", 1).to_uppercase());
+    keys.map(|key| format!("KBO_{key}")).collect()
+}
 
 /// `KBO_STORAGE_COLD` is `storage.cold`: the first underscore parts the section from the key.
 fn environment() -> Env {

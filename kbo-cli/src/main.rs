@@ -2,14 +2,18 @@
 //! builds the cluster's transports and store, and shows what the orchestrator does.
 
 mod args;
+mod atomic;
 mod commands;
 mod compose;
 mod environment;
+mod hooks;
 mod interrupt;
 mod load;
 mod logging;
+mod metrics;
 mod output;
 mod progress;
+mod scheduler;
 mod system_clock;
 mod terminal;
 mod written;

@@ -8,14 +8,17 @@ pub mod ids;
 pub mod import;
 pub mod inventory;
 pub mod journal;
+pub mod last_run;
 pub mod machine;
 pub mod manifest;
+pub mod metrics;
 pub mod orchestrator;
 pub mod plan;
 pub mod ports;
 pub mod preflight;
 pub mod report;
 pub mod retention;
+pub mod schedule;
 pub mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;

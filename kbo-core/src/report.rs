@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{BackupId, NodeName, RunId};
 use crate::machine::{Operation, Phase};
@@ -11,7 +11,7 @@ use crate::orchestrator::Rotation;
 use crate::preflight::Finding;
 
 /// How a run ended, one value per exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Done, all of it.
@@ -33,6 +33,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Its name, as `--json` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Failed => "failed",
+            Outcome::Usage => "usage",
+            Outcome::Refused => "refused",
+            Outcome::NeedsPerson => "needs_person",
+            Outcome::Damaged => "damaged",
+            Outcome::Locked => "locked",
+            Outcome::Interrupted => "interrupted",
+        }
+    }
+
     /// The process's exit code; docs/exit-codes.md has the table.
     pub fn exit_code(self) -> u8 {
         match self {

@@ -86,6 +86,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("sudo", "sudo"),
     ("useradd", "passwd"),
     ("dockerd", "docker.io"),
+    ("systemd-analyze", "systemd"),
+    ("cron", "cron"),
 ];
 
 /// What building kbo takes besides Rust and a C compiler: OpenSSL is built from its source. `cpan` comes with the whole of Perl.

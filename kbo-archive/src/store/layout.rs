@@ -86,6 +86,12 @@ impl Layout {
         self.root.join(CONTROL).join("journal").join(cluster.as_str())
     }
 
+    /// What the last runs of a kind came to.
+    pub(super) fn last_runs(&self, cluster: &ClusterName, kind: BackupKind) -> PathBuf {
+        let folder = self.root.join(CONTROL).join("last").join(cluster.as_str());
+        folder.join(format!("{kind}.json"))
+    }
+
     /// The claim of a backup being written: locked by its writer, gone when it is committed or abandoned.
     pub(super) fn claim(&self, id: &BackupId) -> PathBuf {
         self.root.join(CONTROL).join("writing").join(id.as_str())

@@ -6,6 +6,7 @@
 //!     NODE.DATASET.tar.zst ...  SHA256SUMS  manifest.json                 in the order in which they come to stand there
 //! STORE/.kbo/lock-CLUSTER                                                 a kernel lock, and who holds it
 //! STORE/.kbo/journal/CLUSTER/RUN.jsonl                                    runs that have not ended; ended ones in `done/`
+//! STORE/.kbo/last/CLUSTER/KIND.json                                      what the last runs of a kind came to
 //! STORE/.kbo/writing/ID                                                   a kernel lock for each backup being written
 //! ```
 //!
@@ -18,6 +19,7 @@ mod document;
 mod durable;
 mod journal;
 mod keep;
+mod last;
 mod layout;
 mod list;
 mod lock;
@@ -33,6 +35,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use kbo_core::ids::{BackupId, ClusterName, RunId};
+use kbo_core::last_run::{LastRuns, RunRecord};
 use kbo_core::manifest::{BackupKind, Manifest};
 use kbo_core::ports::journal::Journal;
 use kbo_core::ports::store::{BackupStore, BackupWriter, Listed, Pin, Space, StoreError, StoreLock};
@@ -71,6 +74,24 @@ impl DirStore {
     pub async fn folder(&self, id: &BackupId) -> Result<PathBuf, StoreError> {
         let (layout, id) = (self.layout.clone(), id.clone());
         blocking(move || Ok(layout.find(&id)?.dir)).await
+    }
+
+    /// What the last runs of a kind came to.
+    ///
+    /// # Errors
+    /// The note of them cannot be read.
+    pub async fn last_runs(&self, cluster: &ClusterName, kind: BackupKind) -> Result<LastRuns, StoreError> {
+        let (layout, cluster) = (self.layout.clone(), cluster.clone());
+        blocking(move || last::read(&layout, &cluster, kind)).await
+    }
+
+    /// Notes what a run came to. No lock is needed: a run that was locked out is noted while another one runs.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn note_run(&self, run: &RunRecord) -> Result<LastRuns, StoreError> {
+        let (layout, run) = (self.layout.clone(), run.clone());
+        blocking(move || last::note(&layout, &run)).await
     }
 }
 

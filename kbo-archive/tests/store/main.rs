@@ -19,6 +19,8 @@ mod store_journal;
 #[cfg(test)]
 mod store_keep;
 #[cfg(test)]
+mod store_last;
+#[cfg(test)]
 mod store_lock;
 #[cfg(test)]
 mod store_transfer;

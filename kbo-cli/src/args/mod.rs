@@ -4,15 +4,18 @@ mod containers;
 #[cfg(test)]
 mod documents;
 mod generate;
+mod schedule;
 mod setup;
 mod store;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kbo_core::schedule::ScheduleName;
 
 pub(crate) use containers::{FormatArgs, PowerArgs, RestartArgs, RunArgs};
 pub(crate) use generate::{CompletionsArgs, GenerateArgs, Generated};
+pub(crate) use schedule::{InstallArgs, RemoveArgs, ScheduleAction, ScheduleArgs, ScheduleRoot};
 pub(crate) use setup::{ImportConfigArgs, InitArgs, SshSetupArgs, SurveyArgs};
 pub(crate) use store::{ExportArgs, ImportArgs, PinArgs, RotateArgs, UnpinArgs};
 
@@ -54,7 +57,7 @@ pub(crate) enum Command {
     /// Look at everything a backup needs: nodes, keys, engine, containers, directories, space, clocks, quorum
     Check,
     /// Show the state of every container and the last backup
-    Status,
+    Status(ScheduleRoot),
     /// Stop the cluster, take a snapshot of every node, start it again, and archive the snapshots
     Backup(BackupArgs),
     /// Put a backup back: staged and verified while the cluster runs, then swapped in by a rename
@@ -109,6 +112,8 @@ pub(crate) enum Command {
     SshSetup(SshSetupArgs),
     /// Make a kbo.toml of the older tool's config.ini or its Ansible inventory, and say what of it is not carried over
     ImportConfig(ImportConfigArgs),
+    /// Have systemd or cron take backups, see when and with what success, or stop that
+    Schedule(ScheduleArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
     /// Write manual pages, completions or the reference, as the packages and documents have them
@@ -131,7 +136,7 @@ pub(crate) enum Only {
     Data,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct BackupArgs {
     /// Only this dataset; configuration alone is read without stopping anything
     #[arg(long, value_enum)]
@@ -142,6 +147,12 @@ pub(crate) struct BackupArgs {
     /// Back up nodes that did not stop cleanly too; the manifest says so
     #[arg(long)]
     pub(crate) allow_unclean: bool,
+    /// Wait so long for another run to let go of the lock
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) wait: u32,
+    /// The schedule that calls
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) schedule: Option<ScheduleName>,
 }
 
 #[derive(Debug, Args)]

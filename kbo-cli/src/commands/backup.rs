@@ -1,7 +1,10 @@
 //! `kbo backup`
 
+use std::time::Duration;
+
 use kbo_core::orchestrator::BackupRequest;
 
+use super::attended::Attended;
 use super::{Context, Ended, conduct, kind_of};
 use crate::args::BackupArgs;
 
@@ -15,9 +18,13 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Ended {
         let prepared = conduct::unless_interrupted(context, orchestrator.prepare_backup(request)).await?;
         return Ok(conduct::dry_run(context, &prepared));
     }
-    conduct::locked(context, "backup", conduct::Undone::Required, async {
+    let attended = Attended::of_backup(context, args);
+    let wait = Duration::from_secs(args.wait.into());
+    let ended = conduct::locked_within(context, "backup", conduct::Undone::Required, wait, async {
+        attended.before().await?;
         let prepared = conduct::unless_interrupted(context, orchestrator.prepare_backup(request)).await?;
-        Ok(conduct::execute(context, prepared).await)
+        Ok(conduct::executed(context, prepared).await)
     })
-    .await
+    .await;
+    attended.end(context, ended).await
 }

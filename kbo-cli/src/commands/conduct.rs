@@ -1,14 +1,17 @@
 //! What runs have in common: the lock, recovery of a dead run, the plan, the report.
 
 use std::future::Future;
+use std::time::{Duration, Instant};
 
 use kbo_core::cancel::Urgency;
 use kbo_core::orchestrator::Prepared;
+use kbo_core::ports::store::{StoreError, StoreLock};
 use kbo_core::preflight::{Finding, Severity, refuses};
 use kbo_core::report::{Outcome, Report, chain};
 use serde::Serialize;
 
-use super::{Context, Ended, Trouble};
+use super::{Context, Trouble};
+use crate::hooks::HookRun;
 use crate::output;
 
 /// What `--dry-run` prints.
@@ -30,12 +33,25 @@ pub(super) enum Undone {
 }
 
 /// Holds the lock around `work`, after undoing what a dead run left.
-pub(super) async fn locked<F>(context: &Context, purpose: &str, undone: Undone, work: F) -> Ended
+pub(super) async fn locked<F, T>(context: &Context, purpose: &str, undone: Undone, work: F) -> Result<T, Trouble>
 where
-    F: Future<Output = Ended>,
+    F: Future<Output = Result<T, Trouble>>,
 {
-    let orchestrator = &context.composed.orchestrator;
-    let lock = orchestrator.store.lock(&orchestrator.name, purpose).await?;
+    locked_within(context, purpose, undone, Duration::ZERO, work).await
+}
+
+/// The same, waiting so long for another run to let go of the lock.
+pub(super) async fn locked_within<F, T>(
+    context: &Context,
+    purpose: &str,
+    undone: Undone,
+    wait: Duration,
+    work: F,
+) -> Result<T, Trouble>
+where
+    F: Future<Output = Result<T, Trouble>>,
+{
+    let lock = lock(context, purpose, wait).await?;
     if let Some(dead) = lock.took_over() {
         tracing::warn!(
             "took the lock over from {} (pid {} on {}), which died",
@@ -52,6 +68,26 @@ where
         tracing::warn!("the lock cannot be released: {}", chain(&error));
     }
     ended
+}
+
+async fn lock(context: &Context, purpose: &str, wait: Duration) -> Result<Box<dyn StoreLock>, Trouble> {
+    const BETWEEN: Duration = Duration::from_secs(1);
+    let orchestrator = &context.composed.orchestrator;
+    let begun = Instant::now();
+    let mut is_told = false;
+    loop {
+        match orchestrator.store.lock(&orchestrator.name, purpose).await {
+            Err(error @ StoreError::Locked { .. }) if begun.elapsed() < wait => {
+                if !is_told && !context.global.quiet {
+                    output::error_line(&format!("waiting up to {} s: {}", wait.as_secs(), chain(&error)));
+                }
+                is_told = true;
+                let rest = wait.saturating_sub(begun.elapsed());
+                unless_interrupted(context, tokio::time::sleep(BETWEEN.min(rest))).await?;
+            }
+            taken => return Ok(taken?),
+        }
+    }
 }
 
 async fn undo_the_dead(context: &Context, undone: Undone) -> Result<(), Trouble> {
@@ -122,22 +158,36 @@ pub(super) fn dry_run(context: &Context, prepared: &Prepared) -> Outcome {
 
 /// Executes and reports.
 pub(super) async fn execute(context: &Context, prepared: Prepared) -> Outcome {
-    let findings = prepared
-        .findings
-        .iter()
-        .filter(|finding| finding.severity > Severity::Note);
-    if !context.global.quiet {
-        findings.for_each(|finding| output::error_line(&described(finding)));
-    }
-    let report = context.composed.orchestrator.execute(prepared).await;
-    show_report(context, &report);
+    let report = executed(context, prepared).await;
+    show_report(context, &report, &[]);
     report.outcome
 }
 
+/// Executes, and leaves the report to be shown.
+pub(super) async fn executed(context: &Context, prepared: Prepared) -> Report {
+    // Reasons of a refusal are part of the result, which -q wants told.
+    let least = match context.global.quiet {
+        true => Severity::Warning,
+        false => Severity::Note,
+    };
+    let findings = prepared.findings.iter().filter(|finding| finding.severity > least);
+    findings.for_each(|finding| output::error_line(&described(finding)));
+    context.composed.orchestrator.execute(prepared).await
+}
+
+/// A report and the hooks around it.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    #[serde(skip_serializing_if = "<[HookRun]>::is_empty")]
+    hooks: &'a [HookRun],
+}
+
 /// The report: failures and warnings, and the verdict last.
-pub(super) fn show_report(context: &Context, report: &Report) {
+pub(super) fn show_report(context: &Context, report: &Report, hooks: &[HookRun]) {
     if context.global.json {
-        output::json(report);
+        output::json(&Told { report, hooks });
     }
     for failure in &report.failures {
         output::error_line(&format!("failed: {failure}"));
@@ -148,14 +198,19 @@ pub(super) fn show_report(context: &Context, report: &Report) {
         output::error_line(&format!("rotation: {}", rotation.summary()));
     }
     tracing::info!(outcome = ?report.outcome, "{}", report.verdict);
-    let verdict = match refusal(&report.findings) {
-        Some(reason) if report.outcome == Outcome::Refused => format!("{}: {reason}", report.verdict),
-        _ => report.verdict.clone(),
-    };
+    let verdict = verdict(report);
     if context.global.json {
         output::error_line(&verdict)
     } else {
         output::line(&verdict)
+    }
+}
+
+/// The verdict, and why where it is a refusal.
+pub(super) fn verdict(report: &Report) -> String {
+    match refusal(&report.findings) {
+        Some(reason) if report.outcome == Outcome::Refused => format!("{}: {reason}", report.verdict),
+        _ => report.verdict.clone(),
     }
 }
 

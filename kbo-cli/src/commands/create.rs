@@ -35,6 +35,7 @@ pub(super) async fn run(context: &Context, args: &RunArgs) -> Ended {
     let composed = compose(&context.config, reach, Progress::new(context.global.quiet), cancel);
     let context = Context {
         config: context.config.clone(),
+        file: context.file.clone(),
         composed: composed.map_err(|error| Trouble::new(Outcome::Usage, format!("{error:#}")))?,
         global: context.global.clone(),
     };

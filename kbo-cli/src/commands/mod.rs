@@ -1,6 +1,7 @@
 //! The commands: each composes, calls, shows, and names the exit code.
 
 pub(crate) mod agent;
+mod attended;
 mod backup;
 mod check;
 mod completions;
@@ -16,11 +17,14 @@ mod power;
 mod recover;
 mod restore;
 mod rotate;
+mod schedule;
 mod show;
 mod ssh_setup;
 mod status;
 mod transfer;
 mod verify;
+
+use std::path::PathBuf;
 
 use kbo_core::cancel::Cancel;
 use kbo_core::config::Config;
@@ -29,6 +33,7 @@ use serde::Serialize;
 
 use crate::args::{Cli, Command, Global, Only};
 use crate::compose::{Composed, MakeVolumes, Reach, compose, planned};
+use crate::hooks::HookRun;
 use crate::progress::Progress;
 use crate::{interrupt, load, logging, output};
 use kbo_core::machine::Operation;
@@ -37,6 +42,8 @@ use kbo_core::manifest::BackupKind;
 /// What every command works with.
 pub(crate) struct Context {
     pub(crate) config: Config,
+    /// Where it was read from.
+    pub(crate) file: PathBuf,
     pub(crate) composed: Composed,
     pub(crate) global: Global,
 }
@@ -49,6 +56,9 @@ pub(crate) struct Trouble {
     verdict: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    /// The hooks that ran.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hooks: Vec<HookRun>,
 }
 
 impl Trouble {
@@ -57,6 +67,7 @@ impl Trouble {
             outcome,
             verdict: verdict.into(),
             hint: None,
+            hooks: vec![],
         }
     }
 
@@ -95,10 +106,7 @@ pub(crate) async fn run(cli: Cli) -> u8 {
         Command::ImportConfig(args) => import_config::run(args, &cli.global),
         Command::SshSetup(args) => ssh_setup::run(args, &cli.global).await,
         Command::Init(args) => init::run(args, &cli.global).await,
-        _ => match prepare(&cli) {
-            Ok(context) => dispatch(&context, cli.command).await,
-            Err(error) => Err(Trouble::new(Outcome::Usage, format!("{error:#}"))),
-        },
+        _ => begin(cli).await,
     };
     match ended {
         Ok(outcome) => outcome.exit_code(),
@@ -136,10 +144,11 @@ fn needs(command: &Command) -> Needs {
         | Command::Verify { .. }
         | Command::Rotate(_)
         | Command::Pin(_)
-        | Command::Unpin(_) => Needs::Store,
+        | Command::Unpin(_)
+        | Command::Schedule(_) => Needs::Store,
         Command::Export(_) | Command::Import(_) => Needs::StoreLong,
         Command::Check
-        | Command::Status
+        | Command::Status(_)
         | Command::Completions(_)
         | Command::Generate(_)
         | Command::ImportConfig(_)
@@ -159,13 +168,28 @@ fn needs(command: &Command) -> Needs {
     }
 }
 
-fn prepare(cli: &Cli) -> anyhow::Result<Context> {
-    let (mut config, _) = load::load(cli.global.config.as_deref())?;
+/// A backup that cannot even be prepared is a run that failed, too: whoever waits for it hears of that.
+async fn begin(cli: Cli) -> Ended {
+    let usage = |error: anyhow::Error| Trouble::new(Outcome::Usage, format!("{error:#}"));
+    let (config, file) = load::load(cli.global.config.as_deref()).map_err(usage)?;
+    let cancel = Cancel::default();
+    match prepare(&cli, config.clone(), file.clone(), cancel.clone()) {
+        Ok(context) => dispatch(&context, cli.command).await,
+        Err(error) => match &cli.command {
+            Command::Backup(args) if !args.dry_run => {
+                let attended = attended::Attended::backup(&config, &file, &cli.global, cancel, args);
+                Err(attended.troubled(usage(error)).await)
+            }
+            _ => Err(usage(error)),
+        },
+    }
+}
+
+fn prepare(cli: &Cli, mut config: Config, file: PathBuf, cancel: Cancel) -> anyhow::Result<Context> {
     if let Command::Backup(args) = &cli.command {
         config.settings.allow_unclean = args.allow_unclean;
     }
     logging::start(cli.global.verbose, cli.global.quiet, config.log_file.as_deref())?;
-    let cancel = Cancel::default();
     let needs = needs(&cli.command);
     if matches!(needs, Needs::Change | Needs::StoreLong) {
         interrupt::listen(cancel.clone())?;
@@ -181,6 +205,7 @@ fn prepare(cli: &Cli) -> anyhow::Result<Context> {
     let composed = compose(&config, nodes, progress, cancel)?;
     Ok(Context {
         config,
+        file,
         composed,
         global: cli.global.clone(),
     })
@@ -189,7 +214,7 @@ fn prepare(cli: &Cli) -> anyhow::Result<Context> {
 async fn dispatch(context: &Context, command: Command) -> Ended {
     match command {
         Command::Check => check::run(context).await,
-        Command::Status => status::run(context).await,
+        Command::Status(args) => status::run(context, &args).await,
         Command::Backup(args) => backup::run(context, &args).await,
         Command::Restore(args) => restore::run(context, &args).await,
         Command::List => list::run(context).await,
@@ -208,6 +233,7 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::Remove(args) => power::remove(context, &args).await,
         Command::Format(args) => format::run(context, &args).await,
         Command::Recover => recover::run(context).await,
+        Command::Schedule(args) => schedule::run(context, &args).await,
         Command::Completions(args) => completions::run(&args, context.global.json),
         Command::Generate(args) => generate::run(&args, context.global.json),
         Command::ImportConfig(args) => import_config::run(&args, &context.global),

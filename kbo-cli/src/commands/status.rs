@@ -8,7 +8,9 @@ use kbo_core::report::Outcome;
 use serde::Serialize;
 
 use super::list::Row;
+use super::schedule::look::{Look, Looks, looks};
 use super::{Context, Ended};
+use crate::args::ScheduleRoot;
 use crate::output;
 
 #[derive(Serialize)]
@@ -18,6 +20,8 @@ struct Status {
     nodes: Vec<NodeStatus>,
     last_backup: Option<Row>,
     needs_recovery: bool,
+    schedules: Vec<Look>,
+    warnings: Vec<String>,
     verdict: String,
 }
 
@@ -31,7 +35,7 @@ struct NodeStatus {
     error: Option<String>,
 }
 
-pub(super) async fn run(context: &Context) -> Ended {
+pub(super) async fn run(context: &Context, args: &ScheduleRoot) -> Ended {
     let orchestrator = &context.composed.orchestrator;
     let (states, errors) = orchestrator.states().await;
     let errors: BTreeMap<NodeName, String> = errors
@@ -75,7 +79,13 @@ pub(super) async fn run(context: &Context) -> Ended {
         ""
     };
     let last = last_id.map_or_else(|| "no backup yet".to_owned(), |id| format!("last backup {id}"));
-    let verdict = format!("{up} of {} nodes run; {last}{recovery}", nodes.len());
+    let Looks { schedules, warnings } = looks(context, args.root.as_deref()).await;
+    let warned = match &warnings[..] {
+        [] => String::new(),
+        [one] => format!("; WARNING: {one}"),
+        [first, more @ ..] => format!("; WARNING: {first}; and {} more", more.len()),
+    };
+    let verdict = format!("{up} of {} nodes run; {last}{recovery}{warned}", nodes.len());
     let outcome = if errors.is_empty() && !needs_recovery {
         Outcome::Done
     } else {
@@ -89,6 +99,8 @@ pub(super) async fn run(context: &Context) -> Ended {
             nodes,
             last_backup,
             needs_recovery,
+            schedules,
+            warnings,
             verdict,
         });
     } else {
@@ -98,6 +110,9 @@ pub(super) async fn run(context: &Context) -> Ended {
             vec![node.node.to_string(), node.role.clone(), state]
         });
         output::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), &[]);
+        warnings
+            .iter()
+            .for_each(|warning| output::error_line(&format!("warning: {warning}")));
         output::line(&verdict);
     }
     Ok(outcome)

@@ -2,6 +2,7 @@
 
 pub mod container;
 pub mod draft;
+pub mod hooks;
 pub mod raw;
 pub mod retention;
 mod validate;
@@ -9,6 +10,7 @@ mod validate;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::config::hooks::Hooks;
 use crate::container::Definition;
 use crate::ids::{ClusterId, ClusterName, NodeName};
 use crate::inventory::{Cluster, InvalidCluster};
@@ -40,6 +42,10 @@ pub struct Config {
     pub engine_socket: String,
     /// `log.file`
     pub log_file: Option<PathBuf>,
+    /// `hooks`
+    pub hooks: Hooks,
+    /// `metrics.textfile`
+    pub metrics_textfile: Option<PathBuf>,
 }
 
 /// Where backups live.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::container::{RawContainer, RawNodeContainer, RawRole};
+use super::hooks::{RawHooks, RawMetrics};
 use super::retention::RawRetention;
 use crate::inventory::Role;
 
@@ -40,6 +41,12 @@ pub struct Raw {
     /// `[retention]`: how long backups stay
     #[serde(default)]
     pub retention: RawRetention,
+    /// `[hooks]`: commands around a backup or a restore
+    #[serde(default)]
+    pub hooks: RawHooks,
+    /// `[metrics]`: what Prometheus is told
+    #[serde(default)]
+    pub metrics: RawMetrics,
     /// `[log]`: where the log goes
     #[serde(default)]
     pub log: RawLog,

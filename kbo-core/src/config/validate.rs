@@ -67,6 +67,8 @@ impl Config {
                 .clone()
                 .unwrap_or_else(|| "/var/run/docker.sock".to_owned()),
             log_file: raw.log.file.as_deref().map(|file| expand(file, home)),
+            hooks: super::hooks::hooks(&raw.hooks, home)?,
+            metrics_textfile: super::hooks::textfile(&raw.metrics, home)?,
         })
     }
 }
@@ -94,7 +96,7 @@ fn id<T: FromStr<Err = InvalidId>>(key: &str, text: &str) -> Result<T, ConfigErr
     })
 }
 
-fn seconds(key: &str, given: Option<u64>, default: Duration) -> Result<Duration, ConfigError> {
+pub(super) fn seconds(key: &str, given: Option<u64>, default: Duration) -> Result<Duration, ConfigError> {
     const WEEK: u64 = 7 * 24 * 3600;
     match given {
         None => Ok(default),
@@ -108,7 +110,7 @@ fn seconds(key: &str, given: Option<u64>, default: Duration) -> Result<Duration,
     }
 }
 
-fn expand(path: &Path, home: Option<&Path>) -> PathBuf {
+pub(super) fn expand(path: &Path, home: Option<&Path>) -> PathBuf {
     match (path.strip_prefix("~"), home) {
         (Ok(rest), Some(home)) => home.join(rest),
         _ => path.to_owned(),

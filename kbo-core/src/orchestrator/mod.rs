@@ -42,7 +42,7 @@ use crate::retention::Policies;
 pub use containers::{Formatting, Quorum, RunRequest};
 pub use gather::Facts;
 pub use recover::Recovered;
-pub use rotation::Rotation;
+pub use rotation::{Rotation, condition};
 
 /// How long things may take, and how many at once.
 #[derive(Debug, Clone)]

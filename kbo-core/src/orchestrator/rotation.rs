@@ -112,7 +112,7 @@ impl Orchestrator {
 }
 
 /// How much of a backup there is. Kafka recovers what it had not closed, and nobody can tell what that leaves out.
-fn condition(listed: &Listed) -> Condition {
+pub fn condition(listed: &Listed) -> Condition {
     let Ok(manifest) = &listed.manifest else {
         return Condition::Incomplete;
     };

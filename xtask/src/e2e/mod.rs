@@ -15,6 +15,7 @@ mod quorum;
 mod refusal;
 mod restore;
 mod retention;
+mod schedule;
 mod setup;
 mod store;
 mod world;
@@ -55,6 +56,7 @@ fn cases(kind: Kind) -> Vec<Case> {
             crash::CASES,
             power::CASES,
             containers::SSH_CASES,
+            schedule::CASES,
         ]
         .into_iter()
         .flatten()

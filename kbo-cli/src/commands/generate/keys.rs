@@ -148,7 +148,10 @@ impl Tables<'_> {
             kind => kind.as_str().into_iter().collect(),
         };
         match kinds.first().copied() {
-            Some("array") => format!("list of {}s", self.kind(&value["items"])),
+            Some("array") => match self.kind(&value["items"]) {
+                several if several.contains(' ') => format!("list, each {several}"),
+                one => format!("list of {one}s"),
+            },
             Some("object") => "table".to_owned(),
             Some("number") => "number".to_owned(),
             Some(kind) => kind.to_owned(),

@@ -164,11 +164,12 @@ fn told(global: &Global, line: &str) {
 /// The written file, as `kbo check` takes it.
 fn context(file: &Path, global: &Global) -> Result<Context, Trouble> {
     let usage = |error: anyhow::Error| Trouble::new(Outcome::Usage, format!("{error:#}"));
-    let (config, _) = load::load(Some(file)).map_err(usage)?;
+    let (config, file) = load::load(Some(file)).map_err(usage)?;
     let nodes = Reach::Planned(planned(&config), MakeVolumes::No);
     let composed = compose(&config, nodes, Progress::new(global.quiet), Cancel::default()).map_err(usage)?;
     Ok(Context {
         config,
+        file,
         composed,
         global: global.clone(),
     })

@@ -1,0 +1,53 @@
+//! What the last runs came to, a small file for each kind of backup of each cluster. It is no part of any backup: without it nothing is
+//! lost but the memory of runs that made none.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use kbo_core::ids::ClusterName;
+use kbo_core::last_run::{LastRuns, RunRecord};
+use kbo_core::manifest::BackupKind;
+use kbo_core::ports::store::StoreError;
+
+use super::durable::{ensure_dir, format, io as failed, remove_file, sync_dir, write_new};
+use super::layout::Layout;
+
+/// A verdict for each schedule is a few hundred bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// Nothing, where no run was noted yet.
+pub(super) fn read(layout: &Layout, cluster: &ClusterName, kind: BackupKind) -> Result<LastRuns, StoreError> {
+    let path = layout.last_runs(cluster, kind);
+    let file = match fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LastRuns::default()),
+        Err(error) => return Err(failed("open", &path)(error)),
+    };
+    let mut text = String::new();
+    file.take(LONGEST)
+        .read_to_string(&mut text)
+        .map_err(failed("read", &path))?;
+    serde_json::from_str(&text).map_err(|error| format(&path, error.to_string()))
+}
+
+/// Notes a run, whatever runs beside it.
+pub(super) fn note(layout: &Layout, run: &RunRecord) -> Result<LastRuns, StoreError> {
+    layout.ensure()?;
+    let _alone = layout.hold()?;
+    let path = layout.last_runs(&run.cluster, run.kind);
+    let mut runs = read(layout, &run.cluster, run.kind).unwrap_or_else(|error| {
+        tracing::warn!("what earlier runs came to is forgotten: {error}");
+        LastRuns::default()
+    });
+    runs.take(run);
+    let folder = path.parent().unwrap_or(Path::new("."));
+    ensure_dir(folder)?;
+    let text = serde_json::to_string_pretty(&runs).map_err(|error| format(&path, error.to_string()))? + "\n";
+    let temp = path.with_extension("json.tmp");
+    remove_file(&temp)?;
+    write_new(&temp, text.as_bytes())?;
+    fs::rename(&temp, &path).map_err(failed("create", &path))?;
+    sync_dir(folder)?;
+    Ok(runs)
+}

@@ -1,0 +1,59 @@
+//! Writing what Prometheus is told of backups.
+
+use std::path::Path;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use kbo_archive::store::DirStore;
+use kbo_core::ids::ClusterName;
+use kbo_core::last_run::{LastRuns, RunRecord};
+use kbo_core::manifest::BackupKind;
+use kbo_core::metrics::textfile;
+use kbo_core::orchestrator::condition;
+use kbo_core::ports::store::BackupStore;
+use kbo_core::report::chain;
+use kbo_core::retention::Condition;
+
+use crate::atomic;
+
+/// Writes the textfile anew. Kinds that did not run just now keep what the store knows of them.
+pub(crate) async fn write(path: &Path, store: &DirStore, cluster: &ClusterName) -> anyhow::Result<()> {
+    let mut runs = vec![];
+    for kind in BackupKind::ALL {
+        let known = store.last_runs(cluster, kind).await.unwrap_or_else(|error| {
+            tracing::warn!("what earlier runs came to is not known: {}", chain(&error));
+            LastRuns::default()
+        });
+        runs.push((kind, known));
+    }
+    if runs.iter().any(|(_, runs)| runs.last_success.is_none()) {
+        from_backups(&mut runs, store, cluster).await;
+    }
+    let text = textfile(cluster.as_str(), &runs, Timestamp::now());
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(folder)
+        .and_then(|()| atomic::replace(path, &text, 0o644))
+        .with_context(|| format!("cannot write metrics.textfile {}", path.display()))
+}
+
+/// Backups made before kbo noted its runs, or imported, are successes as well.
+async fn from_backups(runs: &mut [(BackupKind, LastRuns)], store: &DirStore, cluster: &ClusterName) {
+    let listed = match store.list().await {
+        Ok(listed) => listed,
+        Err(error) => {
+            tracing::warn!("what backups there are is not known: {}", chain(&error));
+            return;
+        }
+    };
+    let good = listed
+        .iter()
+        .rev()
+        .filter(|listed| condition(listed) == Condition::Good);
+    let manifests: Vec<_> = good.filter_map(|listed| listed.manifest.as_ref().ok()).collect();
+    for (kind, runs) in runs.iter_mut().filter(|(_, runs)| runs.last_success.is_none()) {
+        let newest = manifests
+            .iter()
+            .find(|manifest| manifest.kind == *kind && manifest.cluster == *cluster);
+        runs.last_success = newest.map(|manifest| RunRecord::of(manifest));
+    }
+}
