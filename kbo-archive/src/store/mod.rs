@@ -35,7 +35,7 @@ use async_trait::async_trait;
 use kbo_core::ids::{BackupId, ClusterName, RunId};
 use kbo_core::manifest::{BackupKind, Manifest};
 use kbo_core::ports::journal::Journal;
-use kbo_core::ports::store::{BackupStore, BackupWriter, Listed, Pin, Space, StoreError, StoreLock};
+use kbo_core::ports::store::{BackupStore, BackupWriter, Listed, LockOwner, Pin, Space, StoreError, StoreLock};
 use kbo_core::ports::stream::ByteSource;
 
 pub use select::{SelectError, Selected, Selector, select};
@@ -71,6 +71,15 @@ impl DirStore {
     pub async fn folder(&self, id: &BackupId) -> Result<PathBuf, StoreError> {
         let (layout, id) = (self.layout.clone(), id.clone());
         blocking(move || Ok(layout.find(&id)?.dir)).await
+    }
+
+    /// Who holds the lock of `cluster`, going by the record in it: a look that takes no lock, so that it is in nobody's way.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub async fn holder(&self, cluster: &ClusterName) -> Result<Option<LockOwner>, StoreError> {
+        let path = self.layout.cluster_lock(cluster);
+        blocking(move || lock::holder(&path)).await
     }
 }
 

@@ -101,6 +101,8 @@ pub(crate) enum Command {
     Format(FormatArgs),
     /// Finish what a run that died left undone
     Recover,
+    /// Choose from a menu on the terminal, as kbo without a command does too
+    Menu,
     /// Print the completions of a shell
     Completions(CompletionsArgs),
     /// Write manual pages, completions or the reference, as the packages and documents have them

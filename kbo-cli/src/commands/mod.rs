@@ -61,6 +61,19 @@ impl Trouble {
         self.hint = Some(hint.into());
         self
     }
+
+    /// Shows it; the result is the process's exit code.
+    pub(crate) fn told(&self, json: bool) -> u8 {
+        if json {
+            output::json(self);
+        }
+        // The verdict is the last line.
+        if let Some(hint) = &self.hint {
+            output::error_line(&format!("hint: {hint}"));
+        }
+        output::error_line(&format!("kbo: {}", self.verdict));
+        self.outcome.exit_code()
+    }
 }
 
 impl From<kbo_core::ports::store::StoreError> for Trouble {
@@ -96,17 +109,7 @@ pub(crate) async fn run(cli: Cli) -> u8 {
     };
     match ended {
         Ok(outcome) => outcome.exit_code(),
-        Err(trouble) => {
-            if json {
-                output::json(&trouble);
-            }
-            // The verdict is the last line.
-            if let Some(hint) = &trouble.hint {
-                output::error_line(&format!("hint: {hint}"));
-            }
-            output::error_line(&format!("kbo: {}", trouble.verdict));
-            trouble.outcome.exit_code()
-        }
+        Err(trouble) => trouble.told(json),
     }
 }
 
@@ -132,9 +135,12 @@ fn needs(command: &Command) -> Needs {
         | Command::Pin(_)
         | Command::Unpin(_) => Needs::Store,
         Command::Export(_) | Command::Import(_) => Needs::StoreLong,
-        Command::Check | Command::Status | Command::Completions(_) | Command::Generate(_) | Command::Agent => {
-            Needs::Look
-        }
+        Command::Check
+        | Command::Status
+        | Command::Menu
+        | Command::Completions(_)
+        | Command::Generate(_)
+        | Command::Agent => Needs::Look,
         Command::Backup(_)
         | Command::Restore(_)
         | Command::Start(_)
@@ -198,7 +204,8 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::Recover => recover::run(context).await,
         Command::Completions(args) => completions::run(&args, context.global.json),
         Command::Generate(args) => generate::run(&args, context.global.json),
-        Command::Agent => Err(Trouble::new(Outcome::Usage, "the agent is started by kbo itself")),
+        // Both are served before a cluster is composed.
+        Command::Menu | Command::Agent => Err(Trouble::new(Outcome::Usage, "this is started by kbo itself")),
     }
 }
 

@@ -1,0 +1,216 @@
+//! The terminal: taken for the menu, given back to commands, and always left as it was found.
+
+use std::io::{self, Stdout, stdout};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::{Hide, Show};
+use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, poll, read};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::style::ResetColor;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::{Frame, Terminal};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// How often the screen is drawn anew while no key is pressed: for the nodes' answers.
+const TICK: Duration = Duration::from_millis(150);
+
+/// The menu is over.
+#[derive(Debug)]
+pub(super) enum Gone {
+    /// By Ctrl-C, or by a signal.
+    Interrupted,
+    /// The terminal cannot be used any more.
+    Broken(io::Error),
+}
+
+impl From<io::Error> for Gone {
+    fn from(error: io::Error) -> Self {
+        Gone::Broken(error)
+    }
+}
+
+/// A key that means something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    Home,
+    End,
+    Left,
+    Right,
+    Enter,
+    Back,
+    Backspace,
+    Delete,
+    /// The line typed so far is thrown away.
+    Clear,
+    Char(char),
+}
+
+/// The terminal, in the menu's hands or a command's.
+pub(super) struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+    found: Termios,
+    /// Whether the menu's own screen is shown.
+    drawn: bool,
+    /// Set by the handler itself: it is known as soon as a wait for a command that the same Ctrl-C has ended is over.
+    interrupted: Arc<AtomicBool>,
+    terminated: Arc<AtomicBool>,
+}
+
+impl Screen {
+    /// Takes the terminal.
+    pub(super) fn open() -> Result<Self, Gone> {
+        let found = tcgetattr(rustix::stdio::stdin()).map_err(io::Error::from)?;
+        let flag = |signal| {
+            let flag = Arc::new(AtomicBool::new(false));
+            signal_hook::flag::register(signal, Arc::clone(&flag)).map(|_| flag)
+        };
+        let screen = Self {
+            terminal: Terminal::new(CrosstermBackend::new(stdout()))?,
+            found,
+            drawn: false,
+            interrupted: flag(SIGINT)?,
+            terminated: flag(SIGTERM)?,
+        };
+        let before = std::panic::take_hook();
+        let found = screen.found.clone();
+        std::panic::set_hook(Box::new(move |panic| {
+            give_back(&found, true);
+            before(panic);
+        }));
+        Ok(screen)
+    }
+
+    /// Draws; the menu's screen is shown from now on.
+    pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> Result<(), Gone> {
+        if !self.drawn {
+            self.drawn = true;
+            enable_raw_mode()?;
+            execute!(stdout(), EnterAlternateScreen, Hide)?;
+            self.terminal.clear()?;
+        }
+        self.terminal.draw(draw)?;
+        Ok(())
+    }
+
+    /// Gives the terminal to a command, or to the shell.
+    pub(super) fn leave(&mut self) {
+        give_back(&self.found, self.drawn);
+        self.drawn = false;
+    }
+
+    /// The next key; none when it is time to draw anew.
+    pub(super) fn key(&self) -> Result<Option<Key>, Gone> {
+        self.is_asked_to_go()?;
+        if !poll(TICK)? {
+            // A signal ends the wait, too.
+            self.is_asked_to_go()?;
+            return Ok(None);
+        }
+        match read()? {
+            Event::Key(key) if key.kind != KeyEventKind::Release => meaning(key),
+            _ => Ok(None),
+        }
+    }
+
+    /// Reads keys while the menu's own screen is not shown: nothing is echoed, and what is written needs its own `\r`.
+    pub(super) fn outside<T>(&self, read_keys: impl FnOnce(&Self) -> Result<T, Gone>) -> Result<T, Gone> {
+        enable_raw_mode()?;
+        // What was typed before the question was there to be read is no answer.
+        let answer = self.forget_typed().and_then(|()| read_keys(self));
+        disable_raw_mode()?;
+        answer
+    }
+
+    /// The next key, waited for.
+    pub(super) fn next_key(&self) -> Result<Key, Gone> {
+        loop {
+            if let Some(key) = self.key()? {
+                return Ok(key);
+            }
+        }
+    }
+
+    fn forget_typed(&self) -> Result<(), Gone> {
+        while poll(Duration::ZERO)? {
+            if let Event::Key(key) = read()? {
+                // But for Ctrl-C.
+                meaning(key)?;
+            }
+        }
+        self.is_asked_to_go()
+    }
+
+    /// Whether a signal came that was meant for the menu.
+    pub(super) fn is_asked_to_go(&self) -> Result<(), Gone> {
+        if self.interrupted.load(Ordering::SeqCst) || self.is_terminated() {
+            return Err(Gone::Interrupted);
+        }
+        Ok(())
+    }
+
+    /// Whether SIGTERM came.
+    pub(super) fn is_terminated(&self) -> bool {
+        self.terminated.load(Ordering::SeqCst)
+    }
+
+    /// An interruption that was meant for a command.
+    pub(super) fn forget_interruption(&self) {
+        self.interrupted.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// The terminal as it was found: its modes, its screen, its cursor, its colours.
+fn give_back(found: &Termios, drawn: bool) {
+    let _ = disable_raw_mode();
+    if drawn {
+        let _ = execute!(stdout(), LeaveAlternateScreen);
+    }
+    let _ = execute!(stdout(), ResetColor, Show);
+    // A command that was killed at a question may have left the echo off.
+    let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, found);
+}
+
+fn meaning(key: KeyEvent) -> Result<Option<Key>, Gone> {
+    if key.modifiers.contains(KeyModifiers::CONTROL) {
+        return match key.code {
+            KeyCode::Char('c') => Err(Gone::Interrupted),
+            KeyCode::Char('d' | 'g') => Ok(Some(Key::Back)),
+            KeyCode::Char('u') => Ok(Some(Key::Clear)),
+            KeyCode::Char('h') => Ok(Some(Key::Backspace)),
+            KeyCode::Char('p') => Ok(Some(Key::Up)),
+            KeyCode::Char('n') => Ok(Some(Key::Down)),
+            KeyCode::Char('j' | 'm') => Ok(Some(Key::Enter)),
+            _ => Ok(None),
+        };
+    }
+    Ok(match key.code {
+        KeyCode::Up => Some(Key::Up),
+        KeyCode::Down => Some(Key::Down),
+        KeyCode::Left => Some(Key::Left),
+        KeyCode::Right => Some(Key::Right),
+        KeyCode::PageUp => Some(Key::PageUp),
+        KeyCode::PageDown => Some(Key::PageDown),
+        KeyCode::Home => Some(Key::Home),
+        KeyCode::End => Some(Key::End),
+        KeyCode::Enter => Some(Key::Enter),
+        KeyCode::Esc => Some(Key::Back),
+        KeyCode::Backspace => Some(Key::Backspace),
+        KeyCode::Delete => Some(Key::Delete),
+        KeyCode::Char(c) => Some(Key::Char(c)),
+        _ => None,
+    })
+}
