@@ -37,20 +37,20 @@ pub(super) fn run(screen: &mut Screen, inherited: &[String], words: &[String]) -
 /// The line that one would type for it.
 pub(super) fn announce(inherited: &[String], words: &[String]) {
     let line: Vec<String> = inherited.iter().chain(words).cloned().collect();
-    output::line(&format!("\n$ {}", words::shown(&line)));
+    output::line(&format!("$ {}", words::shown(&line)));
 }
 
 /// How it ended, in words.
 pub(super) fn outcome(status: ExitStatus) -> String {
     let told = match status.code() {
         Some(0) => "done",
-        Some(1) => "failed; what kbo stopped runs again, and nothing was replaced",
+        Some(1) => "failed; the lines above say of what",
         Some(2) => "wrong usage or configuration; nothing was touched",
         Some(3) => "refused; nothing was touched",
-        Some(4) => "FAILED, AND THE CLUSTER NEEDS A PERSON: look at Cluster, Status, then try Cluster, Recover",
+        Some(4) => "FAILED, AND THE CLUSTER NEEDS A PERSON: see Cluster, Status, then Cluster, Recover",
         Some(5) => "damage was found in a backup",
         Some(6) => "another run holds the lock; nothing was touched",
-        Some(130) => "interrupted; the cluster is as it was found",
+        Some(130) => "interrupted",
         Some(code) => return format!("ended with exit code {code}"),
         None => return format!("ended by {status}"),
     };

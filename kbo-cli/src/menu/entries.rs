@@ -54,6 +54,8 @@ pub(super) struct Text {
     pub(super) initial: &'static str,
     /// Whether nothing will do; then nothing is passed on.
     pub(super) may_be_empty: bool,
+    /// Whether each of its words is passed on as a value of its own.
+    pub(super) many: bool,
 }
 
 /// What has to be agreed to.
@@ -97,6 +99,7 @@ const fn file(label: &'static str, initial: &'static str) -> Ask {
         option: None,
         initial,
         may_be_empty: false,
+        many: false,
     })
 }
 
@@ -106,8 +109,17 @@ const fn option(label: &'static str, option: &'static str, initial: &'static str
         option: Some(option),
         initial,
         may_be_empty,
+        many: false,
     })
 }
+
+const HOSTS: Ask = Ask::Text(Text {
+    label: "Hosts ([USER@]HOST[:PORT], with spaces between)",
+    option: Some("--host"),
+    initial: "",
+    may_be_empty: false,
+    many: true,
+});
 
 /// Every entry, in the order in which they are shown.
 #[rustfmt::skip]
@@ -149,22 +161,19 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(Group::Cluster, "Recover", "finish what a run that died left undone", &["recover"], &[], Consent::Question),
 
     entry(Group::SetUp, "Write kbo.toml", "from what runs on the nodes", &["init"], &[], Consent::Free),
+    entry(Group::SetUp, "Write kbo.toml of one engine", "nodes that are containers of this machine", &["init", "--docker"], &[], Consent::Free),
     entry(Group::SetUp, "Import config.ini", "of the Bash tool, or an Ansible inventory", &["import-config"],
         &[file("File to read", "config.ini"), option("File to write", "--out", "kbo.toml", false)], Consent::Free),
     entry(Group::SetUp, "SSH keys", "host keys, and this machine's key onto the nodes", &["ssh-setup"], &[], Consent::Free),
+    entry(Group::SetUp, "SSH keys of new hosts", "the same, before there is a kbo.toml", &["ssh-setup"], &[HOSTS], Consent::Free),
     entry(Group::SetUp, "Schedules", "what runs when, and how it went", &["schedule", "show"], &[], Consent::Free),
     entry(Group::SetUp, "Schedule backups", "every day at a time", &["schedule", "install"],
         &[Ask::Choice("Of what?", &[
             ("Everything: the cluster restarts", &["--kind", "cluster"]),
             ("The data: the cluster restarts", &["--kind", "data"]),
             ("The configuration: nothing is stopped", &["--kind", "config"]),
-        ]), option("At what time? (HH:MM)", "--at", "03:00", false)], Consent::Free),
-    entry(Group::SetUp, "Remove a schedule", "backups go on by hand only", &["schedule", "remove"],
-        &[Ask::Choice("Of what?", &[
-            ("Everything", &["--kind", "cluster"]),
-            ("The data", &["--kind", "data"]),
-            ("The configuration", &["--kind", "config"]),
-        ])], Consent::Question),
+        ]), option("At what time? (HH:MM)", "--at", "03:00", false)], Consent::Plan),
+    entry(Group::SetUp, "Remove a schedule", "its backups stay", &["schedule", "remove"], &[file("Its name", "cluster")], Consent::Plan),
     entry(Group::SetUp, "Shell completions", "how to install them", &["completions", "--help"], &[], Consent::Free),
     entry(Group::SetUp, "All commands", "what there is beside this menu", &["--help"], &[], Consent::Free),
 ];

@@ -233,7 +233,7 @@ impl<'a> Menu<'a> {
         };
         // What asks the nodes now would only be in the command's way.
         self.look.end();
-        self.screen.leave();
+        self.screen.hand_over();
         match self.agreed(consent, words)? {
             Agreed::Yes => {}
             Agreed::No => return Ok(Some("not confirmed; nothing was touched".to_owned())),

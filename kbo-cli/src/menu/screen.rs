@@ -1,17 +1,20 @@
 //! The terminal: taken for the menu, given back to commands, and always left as it was found.
 
-use std::io::{self, Stdout, stdout};
+use std::io::{self, Stdout, Write, stdout};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::cursor::{Hide, Show};
+use ratatui::crossterm::cursor::{Hide, MoveTo, Show};
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, poll, read};
-use ratatui::crossterm::execute;
 use ratatui::crossterm::style::ResetColor;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
-use ratatui::{Frame, Terminal};
+use ratatui::crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
+};
+use ratatui::crossterm::{execute, queue};
+use ratatui::layout::Rect;
+use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -53,12 +56,18 @@ pub(super) enum Key {
     Char(char),
 }
 
+/// The menu's own screen. Its size is fixed, and another one is made for another size: ratatui would ask the terminal where its cursor
+/// is when the size changes, and not every terminal answers.
+struct Drawn {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+    size: (u16, u16),
+}
+
 /// The terminal, in the menu's hands or a command's.
 pub(super) struct Screen {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// The menu's own screen, while it is shown.
+    drawn: Option<Drawn>,
     found: Termios,
-    /// Whether the menu's own screen is shown.
-    drawn: bool,
     /// Set by the handler itself: it is known as soon as a wait for a command that the same Ctrl-C has ended is over.
     interrupted: Arc<AtomicBool>,
     terminated: Arc<AtomicBool>,
@@ -73,16 +82,15 @@ impl Screen {
             signal_hook::flag::register(signal, Arc::clone(&flag)).map(|_| flag)
         };
         let screen = Self {
-            terminal: Terminal::new(CrosstermBackend::new(stdout()))?,
+            drawn: None,
             found,
-            drawn: false,
             interrupted: flag(SIGINT)?,
             terminated: flag(SIGTERM)?,
         };
         let before = std::panic::take_hook();
         let found = screen.found.clone();
         std::panic::set_hook(Box::new(move |panic| {
-            give_back(&found, true);
+            give_back(&found, true, 0);
             before(panic);
         }));
         Ok(screen)
@@ -90,20 +98,34 @@ impl Screen {
 
     /// Draws; the menu's screen is shown from now on.
     pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> Result<(), Gone> {
-        if !self.drawn {
-            self.drawn = true;
+        let size = size()?;
+        if self.drawn.is_none() {
             enable_raw_mode()?;
             execute!(stdout(), EnterAlternateScreen, Hide)?;
-            self.terminal.clear()?;
         }
-        self.terminal.draw(draw)?;
+        let drawn = match self.drawn.take() {
+            Some(drawn) if drawn.size == size => drawn,
+            _ => {
+                execute!(stdout(), Clear(ClearType::All))?;
+                let viewport = Viewport::Fixed(Rect::new(0, 0, size.0, size.1));
+                let backend = CrosstermBackend::new(stdout());
+                let terminal = Terminal::with_options(backend, TerminalOptions { viewport })?;
+                Drawn { terminal, size }
+            }
+        };
+        self.drawn.insert(drawn).terminal.draw(draw)?;
         Ok(())
     }
 
-    /// Gives the terminal to a command, or to the shell.
+    /// Gives the terminal to a command. What stood there before is scrolled away: only what the command says is to be seen.
+    pub(super) fn hand_over(&mut self) {
+        let rows = self.drawn.as_ref().map_or(0, |drawn| drawn.size.1);
+        give_back(&self.found, self.drawn.take().is_some(), rows);
+    }
+
+    /// Gives the terminal back.
     pub(super) fn leave(&mut self) {
-        give_back(&self.found, self.drawn);
-        self.drawn = false;
+        give_back(&self.found, self.drawn.take().is_some(), 0);
     }
 
     /// The next key; none when it is time to draw anew.
@@ -173,13 +195,20 @@ impl Drop for Screen {
     }
 }
 
-/// The terminal as it was found: its modes, its screen, its cursor, its colours.
-fn give_back(found: &Termios, drawn: bool) {
+/// The terminal as it was found: its modes, its screen, its cursor, its colours; with so many rows of it scrolled away.
+fn give_back(found: &Termios, drawn: bool, rows: u16) {
     let _ = disable_raw_mode();
+    let mut bytes = vec![];
     if drawn {
-        let _ = execute!(stdout(), LeaveAlternateScreen);
+        let _ = queue!(bytes, LeaveAlternateScreen);
     }
-    let _ = execute!(stdout(), ResetColor, Show);
+    if rows > 0 {
+        bytes.extend(std::iter::repeat_n(b'\n', usize::from(rows)));
+        let _ = queue!(bytes, MoveTo(0, 0));
+    }
+    let _ = queue!(bytes, ResetColor, Show);
+    // At once, so that nobody sees what stood there before.
+    let _ = stdout().write_all(&bytes).and_then(|()| stdout().flush());
     // A command that was killed at a question may have left the echo off.
     let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, found);
 }

@@ -24,6 +24,10 @@ impl Answer {
         let typed = typed.trim();
         match text.option {
             _ if typed.is_empty() => Answer::Nothing,
+            Some(option) if text.many => {
+                let words = typed.split_whitespace();
+                Answer::Several(words.map(|word| format!("{option}={word}")).collect())
+            }
             // One word, so that what begins with a dash is no option.
             Some(option) => Answer::Word(format!("{option}={typed}")),
             None if typed.starts_with('-') && typed != "-" => Answer::Word(format!("./{typed}")),
@@ -88,6 +92,7 @@ mod tests {
             option,
             initial: "",
             may_be_empty: true,
+            many: false,
         }
     }
 
@@ -103,6 +108,12 @@ mod tests {
             Answer::Word("--reason=--yes".to_owned())
         );
         assert_eq!(Answer::typed(&text(Some("--reason")), "  "), Answer::Nothing);
+        let many = Text {
+            many: true,
+            ..text(Some("--host"))
+        };
+        let hosts = vec!["--host=a".to_owned(), "--host=root@b:22".to_owned()];
+        assert_eq!(Answer::typed(&many, " a  root@b:22 "), Answer::Several(hosts));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod crash;
 pub(crate) mod data;
 mod docker;
 pub(crate) mod kbo;
+mod menu;
 pub(crate) mod nodes;
 mod power;
 mod refusal;
@@ -46,6 +47,7 @@ fn cases(kind: Kind) -> Vec<Case> {
             store::CASES,
             crash::CASES,
             power::CASES,
+            menu::CASES,
             containers::SSH_CASES,
         ]
         .into_iter()
