@@ -1,6 +1,6 @@
 //! The commands of the menu: kbo itself, on the same terminal, so that the menu has no code of its own for what they do.
 
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,8 +14,15 @@ pub(super) fn run(screen: &mut Screen, inherited: &[String], words: &[String]) -
     let line: Vec<String> = inherited.iter().chain(words).cloned().collect();
     screen.leave();
     announce(inherited, words);
-    screen.is_asked_to_go()?;
     let mut child = Command::new(std::env::current_exe()?).args(&line).spawn()?;
+    let signal = |child: &Child, signal| {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        pid.map(|pid| kill_process(pid, signal));
+    };
+    if screen.take_interruption() {
+        // It came while the command was being started, which may not have heard of it.
+        signal(&child, Signal::INT);
+    }
     let mut told = false;
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -23,13 +30,12 @@ pub(super) fn run(screen: &mut Screen, inherited: &[String], words: &[String]) -
         }
         if screen.is_terminated() && !told {
             told = true;
-            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-            pid.map(|pid| kill_process(pid, Signal::TERM));
+            signal(&child, Signal::TERM);
         }
         std::thread::sleep(Duration::from_millis(20));
     };
     screen.leave();
-    screen.forget_interruption();
+    screen.take_interruption();
     screen.is_asked_to_go()?;
     Ok(status)
 }
@@ -59,8 +65,7 @@ pub(super) fn outcome(status: ExitStatus) -> String {
 
 /// Lets the output be read.
 pub(super) fn wait_for_enter(screen: &Screen, text: &str) -> Result<(), Gone> {
-    output::part(&format!("\n-- {text}. Enter returns to the menu "));
-    let waited = screen.outside(|screen| {
+    let waited = screen.outside(&format!("\r\n-- {text}. Enter returns to the menu "), |screen| {
         while !matches!(screen.next_key()?, Key::Enter | Key::Back | Key::Char('q')) {}
         Ok(())
     });
@@ -70,8 +75,7 @@ pub(super) fn wait_for_enter(screen: &Screen, text: &str) -> Result<(), Gone> {
 
 /// Asks; anything but yes is no.
 pub(super) fn agrees(screen: &Screen, question: &str) -> Result<bool, Gone> {
-    output::part(&format!("\n{question} [y/N] "));
-    let answer = screen.outside(|screen| {
+    let answer = screen.outside(&format!("\r\n{question} [y/N] "), |screen| {
         let mut typed = String::new();
         loop {
             match screen.next_key()? {

@@ -224,7 +224,7 @@ mod tests {
     fn drawn(list: &List, place: &mut Place, size: (u16, u16)) -> Vec<String> {
         let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).unwrap();
         terminal
-            .draw(|frame| drop(draw(frame, list, place, &Seen::default(), "keys", false)))
+            .draw(|frame| _ = draw(frame, list, place, &Seen::default(), "keys", false))
             .unwrap();
         let buffer = terminal.backend().buffer();
         let cells = buffer.content().chunks(usize::from(size.0).max(1));

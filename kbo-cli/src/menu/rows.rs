@@ -13,8 +13,8 @@ pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs();
     match seconds {
         // Clocks differ a little; a backup from the future is worth a look.
-        ..-120 => format!("in {}", time(-seconds)),
-        ..60 => "just now".to_owned(),
+        ..=-120 => format!("in {}", time(-seconds)),
+        -119..60 => "just now".to_owned(),
         _ => format!("{} ago", time(seconds)),
     }
 }

@@ -18,6 +18,8 @@ use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::output;
+
 /// How often the screen is drawn anew while no key is pressed: for the nodes' answers.
 const TICK: Duration = Duration::from_millis(150);
 
@@ -63,10 +65,22 @@ struct Drawn {
     size: (u16, u16),
 }
 
+/// What is on the terminal below the menu's own screen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Below {
+    /// What was there before.
+    Found,
+    /// What a command has said.
+    Used,
+    /// Nothing: it was scrolled away.
+    Blank,
+}
+
 /// The terminal, in the menu's hands or a command's.
 pub(super) struct Screen {
     /// The menu's own screen, while it is shown.
     drawn: Option<Drawn>,
+    below: Below,
     found: Termios,
     /// Set by the handler itself: it is known as soon as a wait for a command that the same Ctrl-C has ended is over.
     interrupted: Arc<AtomicBool>,
@@ -83,6 +97,7 @@ impl Screen {
         };
         let screen = Self {
             drawn: None,
+            below: Below::Found,
             found,
             interrupted: flag(SIGINT)?,
             terminated: flag(SIGTERM)?,
@@ -90,7 +105,7 @@ impl Screen {
         let before = std::panic::take_hook();
         let found = screen.found.clone();
         std::panic::set_hook(Box::new(move |panic| {
-            give_back(&found, true, 0);
+            give_back(&found, true);
             before(panic);
         }));
         Ok(screen)
@@ -101,6 +116,11 @@ impl Screen {
         let size = size()?;
         if self.drawn.is_none() {
             enable_raw_mode()?;
+            if self.below == Below::Used {
+                // Here and not when the next command begins: nobody is to take an old question for the new one.
+                stdout().write_all(&scrolled_away(size.1))?;
+                self.below = Below::Blank;
+            }
             execute!(stdout(), EnterAlternateScreen, Hide)?;
         }
         let drawn = match self.drawn.take() {
@@ -120,12 +140,16 @@ impl Screen {
     /// Gives the terminal to a command. What stood there before is scrolled away: only what the command says is to be seen.
     pub(super) fn hand_over(&mut self) {
         let rows = self.drawn.as_ref().map_or(0, |drawn| drawn.size.1);
-        give_back(&self.found, self.drawn.take().is_some(), rows);
+        self.leave();
+        if self.below == Below::Found {
+            let _ = stdout().write_all(&scrolled_away(rows)).and_then(|()| stdout().flush());
+        }
+        self.below = Below::Used;
     }
 
     /// Gives the terminal back.
     pub(super) fn leave(&mut self) {
-        give_back(&self.found, self.drawn.take().is_some(), 0);
+        give_back(&self.found, self.drawn.take().is_some());
     }
 
     /// The next key; none when it is time to draw anew.
@@ -142,11 +166,19 @@ impl Screen {
         }
     }
 
-    /// Reads keys while the menu's own screen is not shown: nothing is echoed, and what is written needs its own `\r`.
-    pub(super) fn outside<T>(&self, read_keys: impl FnOnce(&Self) -> Result<T, Gone>) -> Result<T, Gone> {
+    /// Asks and reads keys while the menu's own screen is not shown: nothing is echoed, and what is written needs its own `\r`.
+    ///
+    /// What was typed before the question was there to be read is no answer; what is typed as soon as it is there is one.
+    pub(super) fn outside<T>(
+        &self,
+        question: &str,
+        read_keys: impl FnOnce(&Self) -> Result<T, Gone>,
+    ) -> Result<T, Gone> {
         enable_raw_mode()?;
-        // What was typed before the question was there to be read is no answer.
-        let answer = self.forget_typed().and_then(|()| read_keys(self));
+        let answer = self.forget_typed().and_then(|()| {
+            output::part(question);
+            read_keys(self)
+        });
         disable_raw_mode()?;
         answer
     }
@@ -183,9 +215,9 @@ impl Screen {
         self.terminated.load(Ordering::SeqCst)
     }
 
-    /// An interruption that was meant for a command.
-    pub(super) fn forget_interruption(&self) {
-        self.interrupted.store(false, Ordering::SeqCst);
+    /// Whether there was an interruption, which was meant for a command and is forgotten.
+    pub(super) fn take_interruption(&self) -> bool {
+        self.interrupted.swap(false, Ordering::SeqCst)
     }
 }
 
@@ -195,20 +227,20 @@ impl Drop for Screen {
     }
 }
 
-/// The terminal as it was found: its modes, its screen, its cursor, its colours; with so many rows of it scrolled away.
-fn give_back(found: &Termios, drawn: bool, rows: u16) {
+/// What scrolls `rows` rows away and begins at the top.
+fn scrolled_away(rows: u16) -> Vec<u8> {
+    let mut bytes = vec![b'\n'; usize::from(rows)];
+    let _ = queue!(bytes, MoveTo(0, 0));
+    bytes
+}
+
+/// The terminal as it was found: its modes, its screen, its cursor, its colours.
+fn give_back(found: &Termios, drawn: bool) {
     let _ = disable_raw_mode();
-    let mut bytes = vec![];
     if drawn {
-        let _ = queue!(bytes, LeaveAlternateScreen);
+        let _ = execute!(stdout(), LeaveAlternateScreen);
     }
-    if rows > 0 {
-        bytes.extend(std::iter::repeat_n(b'\n', usize::from(rows)));
-        let _ = queue!(bytes, MoveTo(0, 0));
-    }
-    let _ = queue!(bytes, ResetColor, Show);
-    // At once, so that nobody sees what stood there before.
-    let _ = stdout().write_all(&bytes).and_then(|()| stdout().flush());
+    let _ = execute!(stdout(), ResetColor, Show);
     // A command that was killed at a question may have left the echo off.
     let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, found);
 }

@@ -143,18 +143,19 @@ impl Terminal {
         }
     }
 
-    /// Waits until the bar is on the row that begins so, pressing `key` to get it there.
+    /// Moves the bar down to the row that begins so.
     pub(crate) fn go_to(&mut self, row: &str) -> Result<()> {
         self.await_text(row)?;
         let wanted = format!("> {row}");
+        let mut before = None;
         for _ in 0..100 {
-            if self.seen().contains(&wanted) {
+            // A page half drawn has the bar of the page before as well, or none yet.
+            let seen = self.await_that("the bar to move", |seen| bar(seen).is_some() && bar(seen) != before)?;
+            before = bar(&seen);
+            if before.as_ref().is_some_and(|bar| bar.starts_with(&wanted)) {
                 return Ok(());
             }
-            let bar = |seen: &str| seen.lines().find(|line| line.starts_with('>')).map(str::to_owned);
-            let before = bar(&self.seen());
             self.send(DOWN)?;
-            self.await_that("the bar to move", |seen| bar(seen) != before)?;
         }
         Err(format!("the bar does not come to {row:?}:\n{}", self.seen()))
     }
@@ -221,6 +222,12 @@ impl Terminal {
             false => Ok(()),
         }
     }
+}
+
+/// The row under the bar, where there is one such row.
+fn bar(seen: &str) -> Option<String> {
+    let mut bars = seen.lines().filter(|line| line.starts_with('>'));
+    bars.next().filter(|_| bars.next().is_none()).map(str::to_owned)
 }
 
 impl Drop for Terminal {
