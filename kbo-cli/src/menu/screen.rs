@@ -238,7 +238,8 @@ fn scrolled_away(rows: u16) -> Vec<u8> {
 fn give_back(found: &Termios, drawn: bool) {
     let _ = disable_raw_mode();
     if drawn {
-        let _ = execute!(stdout(), LeaveAlternateScreen);
+        // Emptied, for some terminals keep lines of it that a change of size has pushed out.
+        let _ = execute!(stdout(), Clear(ClearType::All), LeaveAlternateScreen);
     }
     let _ = execute!(stdout(), ResetColor, Show);
     // A command that was killed at a question may have left the echo off.
