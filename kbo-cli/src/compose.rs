@@ -1,7 +1,7 @@
 //! From a configuration to an orchestrator with real transports and a real store.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,9 +61,20 @@ pub(crate) fn planned(config: &Config) -> BTreeMap<NodeName, Body> {
 ///
 /// Where the nodes cannot be reached only the store can be worked on: what reads backups needs no key, passphrase or certificate.
 pub(crate) fn compose(config: &Config, reach: Reach, progress: Progress, cancel: Cancel) -> anyhow::Result<Composed> {
+    compose_with(config, reach, progress, cancel, &mut Passphrases::asking())
+}
+
+/// The same with passphrases that are known already.
+pub(crate) fn compose_with(
+    config: &Config,
+    reach: Reach,
+    progress: Progress,
+    cancel: Cancel,
+    passphrases: &mut Passphrases,
+) -> anyhow::Result<Composed> {
     let monitor: Arc<dyn Monitor> = Arc::new(progress);
     let nodes = match reach {
-        Reach::Planned(bodies, volumes) => transports(config, &bodies, volumes, &monitor)?,
+        Reach::Planned(bodies, volumes) => transports(config, &bodies, volumes, &monitor, passphrases)?,
         Reach::Nothing => BTreeMap::new(),
     };
     let store = DirStore::new(config.storage.cold.clone());
@@ -87,9 +98,9 @@ fn transports(
     bodies: &BTreeMap<NodeName, Body>,
     volumes: MakeVolumes,
     monitor: &Arc<dyn Monitor>,
+    passphrases: &mut Passphrases,
 ) -> anyhow::Result<BTreeMap<NodeName, Arc<dyn NodeTransport>>> {
     let kafka = kafka_access(config)?;
-    let mut passphrases = Passphrases::default();
     let mut nodes: BTreeMap<NodeName, Arc<dyn NodeTransport>> = BTreeMap::new();
     for node in config.cluster.start_order() {
         let access = config
@@ -103,7 +114,7 @@ fn transports(
         let transport: Arc<dyn NodeTransport> = match access {
             Access::Ssh(ssh) => {
                 spec.hosts.push(ssh.host.clone());
-                let carrier = SshCarrier::new(ssh_settings(ssh, &mut passphrases)?);
+                let carrier = SshCarrier::new(ssh_settings(ssh, passphrases)?);
                 Arc::new(RemoteNode::new(spec, carrier).with_progress(sink))
             }
             Access::Docker { host, helper_image } => {
@@ -160,20 +171,54 @@ fn docker_settings(node: &Node, host: &str, helper_image: Option<&str>, engine_s
 }
 
 /// Keys' passphrases, asked for once each.
-#[derive(Default)]
-pub(crate) struct Passphrases(BTreeMap<std::path::PathBuf, Option<Secret>>);
+#[derive(Clone)]
+pub(crate) struct Passphrases {
+    known: BTreeMap<PathBuf, Option<Secret>>,
+    asks: bool,
+}
 
 impl Passphrases {
+    /// Those that are not known are asked for.
+    pub(crate) fn asking() -> Self {
+        Self {
+            known: BTreeMap::new(),
+            asks: true,
+        }
+    }
+
+    /// None is known, and nobody is asked.
+    pub(crate) fn silent() -> Self {
+        Self {
+            known: BTreeMap::new(),
+            asks: false,
+        }
+    }
+
+    /// Notes a key's passphrase, or that there is none to be had.
+    pub(crate) fn note(&mut self, key: PathBuf, passphrase: Option<Secret>) {
+        self.known.insert(key, passphrase);
+    }
+
+    /// The keys whose passphrase somebody has to say, and has not been asked for.
+    pub(crate) fn lacking(&self, config: &Config) -> BTreeSet<PathBuf> {
+        let keys = config.access.values().filter_map(|access| match access {
+            Access::Ssh(ssh) if ssh.passphrase_file.is_none() => ssh.key.clone(),
+            _ => None,
+        });
+        keys.filter(|key| !self.known.contains_key(key) && kbo_transport::ssh::key_is_encrypted(key))
+            .collect()
+    }
+
     pub(crate) fn of(&mut self, key: &Path, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
-        if let Some(known) = self.0.get(key) {
+        if let Some(known) = self.known.get(key) {
             return Ok(known.clone());
         }
         let secret = match file {
             Some(file) => Some(read_passphrase(file).map_err(|error| anyhow!("{error}"))?),
-            None if kbo_transport::ssh::key_is_encrypted(key) => ask(key),
+            None if self.asks && kbo_transport::ssh::key_is_encrypted(key) => ask(key),
             None => None,
         };
-        self.0.insert(key.to_owned(), secret.clone());
+        self.known.insert(key.to_owned(), secret.clone());
         Ok(secret)
     }
 }

@@ -28,6 +28,11 @@ pub(crate) fn check(text: &str) -> anyhow::Result<Config> {
     Ok(Config::new(&raw, std::env::home_dir().as_deref())?)
 }
 
+/// Whether there is a file to read, or one was named.
+pub(crate) fn is_anywhere(given: Option<&Path>) -> bool {
+    find(given, std::env::home_dir().as_deref()).is_ok()
+}
+
 fn find(given: Option<&Path>, home: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(file) = given {
         return Ok(file.to_owned());

@@ -10,6 +10,7 @@ mod hooks;
 mod interrupt;
 mod load;
 mod logging;
+mod menu;
 mod metrics;
 mod output;
 mod progress;
@@ -35,8 +36,29 @@ fn misused(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(2))
 }
 
+/// Without a command a person gets the menu, and a script what it did wrong.
+fn parsed() -> Result<Cli, clap::Error> {
+    let error = match Cli::try_parse() {
+        Err(error) if is_without_command(&error) && menu::is_possible() => error,
+        parsed => return parsed,
+    };
+    let menu = std::env::args_os().chain(["menu".into()]);
+    Cli::try_parse_from(menu)
+        .ok()
+        .filter(|cli| !cli.global.json)
+        .ok_or(error)
+}
+
+fn is_without_command(error: &clap::Error) -> bool {
+    use clap::error::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    )
+}
+
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parsed() {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
     };
@@ -53,7 +75,10 @@ fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    let code = runtime.block_on(commands::run(cli));
+    let code = match cli.command {
+        Command::Menu => menu::run(runtime.handle(), &cli.global),
+        _ => runtime.block_on(commands::run(cli)),
+    };
     // A prompt that was interrupted leaves a thread in a read of the terminal: do not wait for it.
     runtime.shutdown_background();
     ExitCode::from(code)

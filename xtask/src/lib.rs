@@ -6,6 +6,9 @@ pub mod dist;
 mod e2e;
 pub mod lab;
 pub mod reference;
+#[path = "../../kbo-cli/tests/scene/terminal.rs"]
+#[expect(dead_code, reason = "the tests of kbo-cli, which share it, use the rest")]
+mod terminal;
 pub mod test;
 pub mod tidy;
 

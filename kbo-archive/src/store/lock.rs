@@ -103,6 +103,20 @@ fn read_record(path: &Path) -> Result<Option<LockOwner>, StoreError> {
     Ok(serde_json::from_str(&text).ok())
 }
 
+/// The owner that the record names, if it may be alive: a process of this boot that is gone is not, one of another machine may be.
+pub(super) fn holder(path: &Path) -> Result<Option<LockOwner>, StoreError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let Some(owner) = read_record(path)? else {
+        return Ok(None);
+    };
+    let us = this_process("");
+    let is_dead = owner.host == us.host
+        && (owner.boot_id != us.boot_id || !Path::new("/proc").join(owner.pid.to_string()).exists());
+    Ok((!is_dead).then_some(owner))
+}
+
 /// The live owner's record. It writes it just after it got the lock, so an empty or half one is worth another look.
 fn owner_of(path: &Path) -> LockOwner {
     for _ in 0..20 {

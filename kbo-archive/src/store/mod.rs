@@ -38,7 +38,7 @@ use kbo_core::ids::{BackupId, ClusterName, RunId};
 use kbo_core::last_run::{LastRuns, RunRecord};
 use kbo_core::manifest::{BackupKind, Manifest};
 use kbo_core::ports::journal::Journal;
-use kbo_core::ports::store::{BackupStore, BackupWriter, Listed, Pin, Space, StoreError, StoreLock};
+use kbo_core::ports::store::{BackupStore, BackupWriter, Listed, LockOwner, Pin, Space, StoreError, StoreLock};
 use kbo_core::ports::stream::ByteSource;
 
 pub use select::{SelectError, Selected, Selector, select};
@@ -92,6 +92,15 @@ impl DirStore {
     pub async fn note_run(&self, run: &RunRecord) -> Result<LastRuns, StoreError> {
         let (layout, run) = (self.layout.clone(), run.clone());
         blocking(move || last::note(&layout, &run)).await
+    }
+
+    /// Who holds the lock of `cluster`, going by the record in it: a look that takes no lock, so that it is in nobody's way.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub async fn holder(&self, cluster: &ClusterName) -> Result<Option<LockOwner>, StoreError> {
+        let path = self.layout.cluster_lock(cluster);
+        blocking(move || lock::holder(&path)).await
     }
 }
 

@@ -30,6 +30,19 @@ async fn two_runs_of_one_cluster_exclude_each_other_and_the_second_learns_who() 
 }
 
 #[tokio::test]
+async fn a_look_at_the_lock_names_its_holder_and_is_in_nobodys_way() {
+    let (_temp, store) = new_store();
+    assert_eq!(store.holder(&dev()).await.unwrap(), None);
+    assert!(!store.root().exists(), "a look makes no store");
+    let lock = store.lock(&dev(), "backup").await.unwrap();
+    let holder = store.holder(&dev()).await.unwrap().unwrap();
+    assert_eq!((holder.pid, holder.purpose.as_str()), (std::process::id(), "backup"));
+    assert_eq!(store.holder(&"other".parse().unwrap()).await.unwrap(), None);
+    lock.release().await.unwrap();
+    assert_eq!(store.holder(&dev()).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_dropped_lock_is_free_and_tells_of_no_death() {
     let (_temp, store) = new_store();
     drop(store.lock(&dev(), "backup").await.unwrap());
@@ -62,9 +75,11 @@ async fn the_lock_of_a_killed_process_is_taken_over_and_reported() {
         panic!("the child's lock was given away");
     };
     assert_eq!(owner.pid, child.id());
+    assert_eq!(store.holder(&dev()).await.unwrap().unwrap().pid, child.id());
 
     child.kill().unwrap();
     child.wait().unwrap();
+    assert_eq!(store.holder(&dev()).await.unwrap(), None, "the dead hold nothing");
     let lock = store.lock(&dev(), "recover").await.unwrap();
     let dead = lock.took_over().unwrap();
     assert_eq!((dead.pid, dead.purpose.as_str()), (child.id(), "a test"));

@@ -114,6 +114,8 @@ pub(crate) enum Command {
     ImportConfig(ImportConfigArgs),
     /// Have systemd or cron take backups, see when and with what success, or stop that
     Schedule(ScheduleArgs),
+    /// Choose from a menu on the terminal, as kbo without a command does too
+    Menu,
     /// Print the completions of a shell
     Completions(CompletionsArgs),
     /// Write manual pages, completions or the reference, as the packages and documents have them

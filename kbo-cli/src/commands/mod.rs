@@ -75,6 +75,19 @@ impl Trouble {
         self.hint = Some(hint.into());
         self
     }
+
+    /// Shows it; the result is the process's exit code.
+    pub(crate) fn told(&self, json: bool) -> u8 {
+        if json {
+            output::json(self);
+        }
+        // The verdict is the last line.
+        if let Some(hint) = &self.hint {
+            output::error_line(&format!("hint: {hint}"));
+        }
+        output::error_line(&format!("kbo: {}", self.verdict));
+        self.outcome.exit_code()
+    }
 }
 
 impl From<kbo_core::ports::store::StoreError> for Trouble {
@@ -110,17 +123,7 @@ pub(crate) async fn run(cli: Cli) -> u8 {
     };
     match ended {
         Ok(outcome) => outcome.exit_code(),
-        Err(trouble) => {
-            if json {
-                output::json(&trouble);
-            }
-            // The verdict is the last line.
-            if let Some(hint) = &trouble.hint {
-                output::error_line(&format!("hint: {hint}"));
-            }
-            output::error_line(&format!("kbo: {}", trouble.verdict));
-            trouble.outcome.exit_code()
-        }
+        Err(trouble) => trouble.told(json),
     }
 }
 
@@ -148,6 +151,7 @@ fn needs(command: &Command) -> Needs {
         | Command::Schedule(_) => Needs::Store,
         Command::Export(_) | Command::Import(_) => Needs::StoreLong,
         Command::Check
+        | Command::Menu
         | Command::Status(_)
         | Command::Completions(_)
         | Command::Generate(_)
@@ -239,7 +243,10 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::ImportConfig(args) => import_config::run(&args, &context.global),
         Command::SshSetup(args) => ssh_setup::run(&args, &context.global).await,
         Command::Init(args) => init::run(&args, &context.global).await,
-        Command::Agent | Command::Survey(_) => Err(Trouble::new(Outcome::Usage, "the agent is started by kbo itself")),
+        // These are served before a cluster is composed.
+        Command::Menu | Command::Agent | Command::Survey(_) => {
+            Err(Trouble::new(Outcome::Usage, "this is started by kbo itself"))
+        }
     }
 }
 

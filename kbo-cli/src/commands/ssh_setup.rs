@@ -74,7 +74,7 @@ fn targets(args: &SshSetupArgs, global: &Global) -> Result<Vec<Target>, Trouble>
         let (config, file) = load::load(global.config.as_deref())
             .map_err(|error| usage(error).hint("before there is a kbo.toml, name the hosts: --host USER@HOST"))?;
         logging::start(global.verbose, global.quiet, config.log_file.as_deref()).map_err(usage)?;
-        let mut passphrases = Passphrases::default();
+        let mut passphrases = Passphrases::asking();
         let is_known = |name: &&String| {
             config
                 .cluster
@@ -111,7 +111,7 @@ fn targets(args: &SshSetupArgs, global: &Global) -> Result<Vec<Target>, Trouble>
     } else {
         logging::start(global.verbose, global.quiet, None).map_err(usage)?;
         let key = args.key.clone().unwrap_or(default_key);
-        let mut passphrases = Passphrases::default();
+        let mut passphrases = Passphrases::asking();
         let passphrase = passphrases.of(&key, None).map_err(usage)?;
         for text in &args.hosts {
             let host = host(text)?;

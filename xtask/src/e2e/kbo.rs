@@ -75,6 +75,11 @@ impl Kbo {
         other
     }
 
+    /// The program itself, for a terminal of its own.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// A place for files of the tests' own, emptied at every start.
     pub(crate) fn scratch(&self) -> &Path {
         &self.transcripts

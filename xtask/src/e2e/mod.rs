@@ -9,6 +9,7 @@ pub(crate) mod data;
 mod docker;
 pub(crate) mod kbo;
 mod layout;
+mod menu;
 pub(crate) mod nodes;
 mod power;
 mod quorum;
@@ -55,6 +56,7 @@ fn cases(kind: Kind) -> Vec<Case> {
             layout::CASES,
             crash::CASES,
             power::CASES,
+            menu::CASES,
             containers::SSH_CASES,
             schedule::CASES,
         ]

@@ -225,7 +225,7 @@ fn ssh_places(args: &InitArgs, hosts: &[String], user: Option<&str>) -> Result<V
     let key = args.key.clone().or_else(|| usual.exists().then_some(usual));
     let usage = |error: anyhow::Error| Trouble::new(Outcome::Usage, format!("{error:#}"));
     let passphrase = match &key {
-        Some(key) => Passphrases::default().of(key, None).map_err(usage)?,
+        Some(key) => Passphrases::asking().of(key, None).map_err(usage)?,
         None => None,
     };
     let known_hosts = args
