@@ -25,6 +25,7 @@ use kbo_transport::ssh::{SshCarrier, SshSettings, read_passphrase};
 
 use crate::progress::Progress;
 use crate::system_clock::SystemClock;
+use crate::terminal;
 
 /// A cluster ready to be worked on.
 pub(crate) struct Composed {
@@ -215,23 +216,15 @@ impl Passphrases {
         }
         let secret = match file {
             Some(file) => Some(read_passphrase(file).map_err(|error| anyhow!("{error}"))?),
-            None if self.asks && kbo_transport::ssh::key_is_encrypted(key) => ask(key),
+            // Without a terminal the key's own error, later, says what is missing.
+            None if self.asks && kbo_transport::ssh::key_is_encrypted(key) => {
+                terminal::secret(&format!("Passphrase of {}: ", key.display()))?
+            }
             None => None,
         };
         self.known.insert(key.to_owned(), secret.clone());
         Ok(secret)
     }
-}
-
-/// Asks on the terminal; without one the key's own error, later, says what is missing.
-fn ask(key: &Path) -> Option<Secret> {
-    use std::io::IsTerminal;
-    if !std::io::stdin().is_terminal() {
-        return None;
-    }
-    rpassword::prompt_password(format!("Passphrase of {}: ", key.display()))
-        .ok()
-        .map(Secret::new)
 }
 
 fn kafka_access(config: &Config) -> anyhow::Result<KafkaAccess> {

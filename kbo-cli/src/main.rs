@@ -81,5 +81,11 @@ fn main() -> ExitCode {
     };
     // A prompt that was interrupted leaves a thread in a read of the terminal: do not wait for it.
     runtime.shutdown_background();
-    ExitCode::from(code)
+    match output::unwritten() {
+        Some(why) if code == 0 => {
+            output::error_line(&format!("kbo: the output could not be written: {why}"));
+            ExitCode::from(1)
+        }
+        _ => ExitCode::from(code),
+    }
 }

@@ -1,12 +1,24 @@
 //! What goes to stdout and stderr: the only place that prints.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
+/// Why stdout did not take what was written.
+static UNWRITTEN: OnceLock<String> = OnceLock::new();
+
 /// A line on stdout. A reader that went away is no error of ours.
 pub(crate) fn line(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => drop(UNWRITTEN.set(error.to_string())),
+        _ => {}
+    }
+}
+
+/// Why something of the output is missing, if it is.
+pub(crate) fn unwritten() -> Option<&'static str> {
+    UNWRITTEN.get().map(String::as_str)
 }
 
 /// A part of a line on stdout, seen at once.

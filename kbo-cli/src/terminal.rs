@@ -54,13 +54,54 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
         .map_err(|error| Trouble::new(Outcome::Failed, format!("a thread died: {error}")))
 }
 
-/// Asks for a secret without showing it; none where there is no terminal.
+/// Ctrl-C at a question.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub(crate) struct Interrupted;
+
+impl From<Interrupted> for Trouble {
+    fn from(interrupted: Interrupted) -> Self {
+        Trouble::new(Outcome::Interrupted, interrupted.to_string())
+    }
+}
+
+/// Asks for a secret without showing it, before anything is begun: Ctrl-C ends kbo, with the echo on. None where there is no terminal,
+/// or at the end of the input. On the thread of a runtime that has others.
+pub(crate) fn secret(question: &str) -> Result<Option<Secret>, Interrupted> {
+    if !output::has_terminal() {
+        return Ok(None);
+    }
+    let before = Before::look();
+    // The terminal sends the signal, or rpassword, before it puts the echo on again.
+    let heard = signal(SignalKind::interrupt());
+    let watch = tokio::spawn(async move {
+        if let Ok(mut heard) = heard {
+            heard.recv().await;
+            before.restore();
+            output::error_line("");
+            output::error_line("kbo: interrupted");
+            std::process::exit(i32::from(Outcome::Interrupted.exit_code()));
+        }
+    });
+    let typed = typed(question);
+    watch.abort();
+    typed
+}
+
+fn typed(question: &str) -> Result<Option<Secret>, Interrupted> {
+    match rpassword::prompt_password(question) {
+        Ok(typed) => Ok(Some(Secret::new(typed))),
+        Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Err(Interrupted),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The same within [`interruptible`].
 pub(crate) async fn password(question: String) -> Result<Option<Secret>, Trouble> {
     if !output::has_terminal() {
         return Ok(None);
     }
-    let asked = blocking(move || rpassword::prompt_password(question)).await?;
-    Ok(asked.ok().map(Secret::new))
+    Ok(blocking(move || typed(&question)).await??)
 }
 
 /// Asks yes or no; none where there is no terminal.

@@ -129,3 +129,22 @@ fn an_unreachable_host_is_told_beside_the_others_and_no_key_is_made_for_it() {
     );
     assert!(!scene.temp.path().join(".ssh").exists());
 }
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let scene = Scene::new();
+    let file = scene.temp.path().join("config.ini");
+    fs::write(&file, CONFIG_INI).unwrap();
+    for more in [&[][..], &["--json"]] {
+        // Where every write fails for want of space.
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let status = Command::new(env!("CARGO_BIN_EXE_kbo"))
+            .arg("import-config")
+            .arg(&file)
+            .args(more)
+            .env("HOME", scene.temp.path())
+            .stdout(full)
+            .status();
+        assert_eq!(status.unwrap().code(), Some(1), "{more:?}");
+    }
+}

@@ -35,6 +35,7 @@ use crate::args::{Cli, Command, Global, Only};
 use crate::compose::{Composed, MakeVolumes, Reach, compose, planned};
 use crate::hooks::HookRun;
 use crate::progress::Progress;
+use crate::terminal::{self, Interrupted};
 use crate::{interrupt, load, logging, output};
 use kbo_core::machine::Operation;
 use kbo_core::manifest::BackupKind;
@@ -69,6 +70,14 @@ impl Trouble {
             hint: None,
             hooks: vec![],
         }
+    }
+
+    /// What could not be begun: for wrong usage or configuration, unless somebody ended it at a question.
+    pub(crate) fn begun(error: &anyhow::Error) -> Self {
+        if error.is::<Interrupted>() {
+            return Interrupted.into();
+        }
+        Self::new(Outcome::Usage, format!("{error:#}"))
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -174,17 +183,20 @@ fn needs(command: &Command) -> Needs {
 
 /// A backup that cannot even be prepared is a run that failed, too: whoever waits for it hears of that.
 async fn begin(cli: Cli) -> Ended {
-    let usage = |error: anyhow::Error| Trouble::new(Outcome::Usage, format!("{error:#}"));
-    let (config, file) = load::load(cli.global.config.as_deref()).map_err(usage)?;
+    let (config, file) = load::load(cli.global.config.as_deref()).map_err(|error| Trouble::begun(&error))?;
     let cancel = Cancel::default();
     match prepare(&cli, config.clone(), file.clone(), cancel.clone()) {
-        Ok(context) => dispatch(&context, cli.command).await,
+        Ok(context) => match needs(&cli.command) {
+            // Nothing has to be undone.
+            Needs::Look | Needs::Store => terminal::interruptible(dispatch(&context, cli.command)).await,
+            Needs::Change | Needs::StoreLong => dispatch(&context, cli.command).await,
+        },
         Err(error) => match &cli.command {
             Command::Backup(args) if !args.dry_run => {
                 let attended = attended::Attended::backup(&config, &file, &cli.global, cancel, args);
-                Err(attended.troubled(usage(error)).await)
+                Err(attended.troubled(Trouble::begun(&error)).await)
             }
-            _ => Err(usage(error)),
+            _ => Err(Trouble::begun(&error)),
         },
     }
 }

@@ -1,5 +1,6 @@
 //! `kbo ssh-setup`: host keys that somebody has looked at, our key on every node, and the proof that it logs in.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use kbo_core::config::Access;
@@ -66,7 +67,7 @@ pub(super) async fn run(args: &SshSetupArgs, global: &Global) -> Ended {
 
 /// The hosts, each once.
 fn targets(args: &SshSetupArgs, global: &Global) -> Result<Vec<Target>, Trouble> {
-    let usage = |error: anyhow::Error| Trouble::new(Outcome::Usage, format!("{error:#}"));
+    let usage = |error: anyhow::Error| Trouble::begun(&error);
     let home = std::env::home_dir().unwrap_or_else(|| PathBuf::from("/root"));
     let default_key = home.join(".ssh/id_ed25519");
     let mut all = vec![];
@@ -180,7 +181,15 @@ pub(super) fn host(text: &str) -> Result<HostText<'_>, Trouble> {
 }
 
 async fn set_up(args: &SshSetupArgs, global: &Global, targets: Vec<Target>) -> Ended {
-    let mut password = Password::new(args)?;
+    let mut passwords = Passwords::new(args)?;
+    if let Some(file) = &args.known_hosts {
+        std::fs::File::open(file).map_err(|error| {
+            Trouble::new(
+                Outcome::Usage,
+                format!("--known-hosts: cannot read {}: {error}", file.display()),
+            )
+        })?;
+    }
     let mut keys: Vec<(KeyReport, Option<PublicKey>)> = vec![];
     let mut hosts = vec![];
     for target in &targets {
@@ -196,7 +205,7 @@ async fn set_up(args: &SshSetupArgs, global: &Global, targets: Vec<Target>) -> E
             refused: false,
         };
         let step = match judge_host(args, target, &mut report).await {
-            Ok(()) => log_in(args, target, &mut report, &mut keys, &mut password).await,
+            Ok(()) => log_in(args, target, &mut report, &mut keys, &mut passwords).await,
             Err(step) => Err(step),
         };
         match step {
@@ -250,7 +259,8 @@ async fn judge_host(args: &SshSetupArgs, target: &Target, report: &mut HostRepor
     })
     .await??;
     report.host_key = Some(format!("{} {}", key.key_type, key.fingerprint));
-    if key.known {
+    // A file that is named is the only word that counts, whatever is known already.
+    if key.known && vouchers.is_none() {
         report.host_key_state = "known";
         return Ok(());
     }
@@ -259,6 +269,10 @@ async fn judge_host(args: &SshSetupArgs, target: &Target, report: &mut HostRepor
         return Err(NodeError::new(NodeErrorKind::Refused, text)
             .hint("compare the fingerprint with what `ssh-keygen -lf` says of /etc/ssh/ssh_host_*_key.pub on the host")
             .into());
+    }
+    if key.known {
+        report.host_key_state = "known";
+        return Ok(());
     }
     if args.dry_run {
         report.host_key_state = "would_add";
@@ -313,7 +327,7 @@ async fn log_in(
     target: &Target,
     report: &mut HostReport,
     keys: &mut Vec<(KeyReport, Option<PublicKey>)>,
-    password: &mut Password,
+    passwords: &mut Passwords,
 ) -> Result<(), Step> {
     let settings = target.settings.clone();
     let key = key(args, target, keys)?;
@@ -340,7 +354,7 @@ async fn log_in(
         return Ok(());
     }
     let Some(key) = key else { return Ok(()) };
-    let secret = password.get(&settings.user).await?;
+    let secret = passwords.of(&settings.user).await?;
     let (added, proof) = {
         let settings = settings.clone();
         terminal::blocking(move || {
@@ -385,15 +399,16 @@ fn key(
     Ok(key)
 }
 
-/// The password: asked for once, kept nowhere.
-struct Password {
-    known: Option<Secret>,
-    asked: bool,
+/// The passwords: asked for once for each user, kept nowhere.
+struct Passwords {
+    /// That of the file, for everybody.
+    given: Option<Secret>,
+    typed: BTreeMap<String, Option<Secret>>,
 }
 
-impl Password {
+impl Passwords {
     fn new(args: &SshSetupArgs) -> Result<Self, Trouble> {
-        let known = match &args.password_file {
+        let given = match &args.password_file {
             None => None,
             Some(file) => {
                 let read = kbo_transport::ssh::read_passphrase(file);
@@ -407,16 +422,20 @@ impl Password {
                 })?)
             }
         };
-        Ok(Self { known, asked: false })
+        Ok(Self {
+            given,
+            typed: BTreeMap::new(),
+        })
     }
 
-    async fn get(&mut self, user: &str) -> Result<Secret, Step> {
-        if self.known.is_none() && !self.asked {
-            self.asked = true;
+    async fn of(&mut self, user: &str) -> Result<Secret, Step> {
+        if self.given.is_none() && !self.typed.contains_key(user) {
             let question = format!("Password of {user} on the hosts (typed once, stored nowhere): ");
-            self.known = terminal::password(question).await?;
+            let typed = terminal::password(question).await?;
+            self.typed.insert(user.to_owned(), typed);
         }
-        self.known.clone().ok_or_else(|| {
+        let typed = self.typed.get(user).cloned().flatten();
+        self.given.clone().or(typed).ok_or_else(|| {
             let text = "the key does not log in yet, and there is no password to put it there with";
             NodeError::new(NodeErrorKind::Io, text)
                 .hint("run it on a terminal, or name a file with --password-file")
@@ -426,12 +445,9 @@ impl Password {
 }
 
 fn told(global: &Global, report: &HostReport) {
-    if global.quiet {
-        return;
-    }
     if let Some(error) = &report.error {
         output::error_line(&format!("failed: {error}"));
-        if let Some(hint) = &report.hint {
+        if let Some(hint) = report.hint.as_ref().filter(|_| !global.quiet) {
             output::error_line(&format!("hint: {hint}"));
         }
     }
@@ -452,10 +468,11 @@ fn ended(args: &SshSetupArgs, global: &Global, keys: Vec<KeyReport>, hosts: Vec<
             0 => format!("{0} of {0} logins work; nothing had to be done", hosts.len()),
             _ => format!("{0} of {0} logins work", hosts.len()),
         },
-        (failed, _) => format!(
+        (failed, _) if hosts.iter().any(|host| changed(&host)) => format!(
             "{failed} of {} hosts failed, see above; what was done stays",
             hosts.len()
         ),
+        (failed, _) => format!("{failed} of {} hosts failed, see above", hosts.len()),
     };
     if global.json {
         output::error_line(&verdict);

@@ -163,7 +163,7 @@ fn told(global: &Global, line: &str) {
 
 /// The written file, as `kbo check` takes it.
 fn context(file: &Path, global: &Global) -> Result<Context, Trouble> {
-    let usage = |error: anyhow::Error| Trouble::new(Outcome::Usage, format!("{error:#}"));
+    let usage = |error: anyhow::Error| Trouble::begun(&error);
     let (config, file) = load::load(Some(file)).map_err(usage)?;
     let nodes = Reach::Planned(planned(&config), MakeVolumes::No);
     let composed = compose(&config, nodes, Progress::new(global.quiet), Cancel::default()).map_err(usage)?;
@@ -223,7 +223,7 @@ fn ssh_places(args: &InitArgs, hosts: &[String], user: Option<&str>) -> Result<V
     let home = std::env::home_dir().unwrap_or_else(|| PathBuf::from("/root"));
     let usual = home.join(".ssh/id_ed25519");
     let key = args.key.clone().or_else(|| usual.exists().then_some(usual));
-    let usage = |error: anyhow::Error| Trouble::new(Outcome::Usage, format!("{error:#}"));
+    let usage = |error: anyhow::Error| Trouble::begun(&error);
     let passphrase = match &key {
         Some(key) => Passphrases::asking().of(key, None).map_err(usage)?,
         None => None,
@@ -271,7 +271,11 @@ async fn look(args: &InitArgs, places: Vec<Place>) -> Result<Vec<(Place, Survey)
             .map_err(|error| Trouble::new(Outcome::Failed, format!("a task died: {error}")))?;
         match survey {
             Ok(survey) => surveys.push((place, survey)),
-            Err(error) => {
+            Err(mut error) => {
+                let place = place.shown();
+                if !error.message.contains(&place) {
+                    error.message = format!("{place}: {}", error.message);
+                }
                 output::error_line(&format!("failed: {}", error.message));
                 if let Some(hint) = &error.hint {
                     output::error_line(&format!("hint: {hint}"));
@@ -282,7 +286,9 @@ async fn look(args: &InitArgs, places: Vec<Place>) -> Result<Vec<(Place, Survey)
     }
     let hint = match args.docker {
         Some(_) => "--docker ENGINE names another engine",
-        None => "kbo ssh-setup makes the logins; leave out hosts that are no nodes",
+        None => {
+            "kbo ssh-setup makes the logins, --engine-socket names another engine; leave out hosts that are no nodes"
+        }
     };
     match failures.first() {
         None => Ok(surveys),
