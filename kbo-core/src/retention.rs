@@ -1,6 +1,7 @@
 //! Which backups go and which stay. Pure: from what the store lists to a decision with its reasons for each.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -107,8 +108,8 @@ pub struct Decision {
 
 /// Decides on every candidate, in their order.
 ///
-/// Numbers count only what is all there and not from the future: neither a backup that was cut short nor one of a wrong clock
-/// takes the place of one that can be restored.
+/// Numbers count only what is all there and not from the future, and prefer what was stopped cleanly: neither a backup that was cut
+/// short, nor one of a wrong clock, nor an unclean one takes the place of one that can be restored.
 pub fn decide(now: Timestamp, policies: &Policies, candidates: &[Candidate]) -> Vec<Decision> {
     let mut decisions: Vec<Decision> = candidates
         .iter()
@@ -141,7 +142,7 @@ pub fn decide(now: Timestamp, policies: &Policies, candidates: &[Candidate]) -> 
         let condition = |at: usize| candidates[at].condition;
         let mut whole = dated.clone();
         whole.retain(|(_, at)| condition(*at) > Condition::Incomplete);
-        by_number(policy, &whole, &mut decisions);
+        by_number(policy, &whole, &|at| condition(at) == Condition::Good, &mut decisions);
         // The newest of the best there are.
         let best = dated.iter().map(|(_, at)| condition(*at)).max();
         if let Some((_, at)) = dated.iter().find(|(_, at)| Some(condition(*at)) == best) {
@@ -200,10 +201,16 @@ fn unconditional(candidate: &Candidate, all: &[Candidate], now: Timestamp) -> Ve
 type PeriodOf = fn(Timestamp) -> (i16, i16);
 
 /// What the numbers of a policy keep.
-fn by_number(policy: &Policy, newest_first: &[(Timestamp, usize)], decisions: &mut [Decision]) {
+fn by_number(
+    policy: &Policy,
+    newest_first: &[(Timestamp, usize)],
+    is_good: &dyn Fn(usize) -> bool,
+    decisions: &mut [Decision],
+) {
     let last = usize::try_from(policy.keep_last).unwrap_or(usize::MAX);
-    for (_, at) in newest_first.iter().take(last) {
-        decisions[*at]
+    let (good, others): (Vec<_>, Vec<_>) = newest_first.iter().copied().partition(|(_, at)| is_good(*at));
+    for (_, at) in good.into_iter().chain(others).take(last) {
+        decisions[at]
             .reasons
             .push(format!("one of the last {}", policy.keep_last));
     }
@@ -222,15 +229,17 @@ fn by_number(policy: &Policy, newest_first: &[(Timestamp, usize)], decisions: &m
         }),
     ];
     for (count, name, period_of) in periods {
-        let mut seen = BTreeSet::new();
+        // Of each period the newest good one, or the newest where none is good.
+        let mut chosen: BTreeMap<Reverse<(i16, i16)>, usize> = BTreeMap::new();
         for (created, at) in newest_first {
-            let is_first = seen.insert(period_of(*created));
-            if seen.len() > usize::try_from(count).unwrap_or(usize::MAX) {
-                break;
+            let best = chosen.entry(Reverse(period_of(*created))).or_insert(*at);
+            if is_good(*at) && !is_good(*best) {
+                *best = *at;
             }
-            if is_first {
-                decisions[*at].reasons.push(format!("the newest of its {name}"));
-            }
+        }
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        for at in chosen.into_values().take(count) {
+            decisions[at].reasons.push(format!("the newest of its {name}"));
         }
     }
 }
@@ -306,6 +315,31 @@ mod tests {
                 .contains(&"the last good one of its kind".to_owned())
         );
         assert_eq!(decisions[0].reasons, ["not younger than 30 days"]);
+    }
+
+    #[test]
+    fn an_unclean_backup_takes_no_good_ones_place_in_a_number() {
+        let week = 7 * 24;
+        let unclean = |hours| Candidate {
+            condition: Condition::Unclean,
+            ..aged(hours)
+        };
+        // The unclean one is newer, and of the same week.
+        let candidates = [aged(20 * week + 30), unclean(20 * week + 1), aged(1)];
+        let weekly = Policy {
+            days: 1,
+            keep_weekly: 3,
+            ..Policy::default()
+        };
+        assert_eq!(kept(weekly, &candidates), [true, false, true]);
+        let last = Policy {
+            days: 1,
+            keep_last: 2,
+            ..Policy::default()
+        };
+        assert_eq!(kept(last, &candidates), [true, false, true]);
+        // Where there is no other it counts.
+        assert_eq!(kept(weekly, &candidates[1..]), [true, true]);
     }
 
     #[test]

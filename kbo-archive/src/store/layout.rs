@@ -102,6 +102,11 @@ impl Layout {
         self.backup_in(kind, "rotated", id)
     }
 
+    /// Where pinned backups of a kind are.
+    pub(super) fn pinned(&self, kind: BackupKind) -> PathBuf {
+        self.root.join(kind.as_str()).join("pinned")
+    }
+
     /// The folder of a backup in `rotated` or `pinned`.
     pub(super) fn backup_in(&self, kind: BackupKind, branch: &str, id: &BackupId) -> PathBuf {
         let stamp = id.as_str();

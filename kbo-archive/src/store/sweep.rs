@@ -13,7 +13,7 @@ use super::layout::{Found, Layout, trash_beside};
 /// Removes unfinished backups whose writers are dead, and removals that were themselves cut short.
 ///
 /// Backups begin in `rotated/` only, so nothing under `pinned/` is ever removed: a folder without a manifest there is one
-/// that a person is just copying in.
+/// that a person is just copying in. So is one in `rotated/` of which there is no claim: whatever a run begins, it claims first.
 pub(super) fn sweep(layout: &Layout) -> Result<Vec<BackupId>, StoreError> {
     if !layout.check()? {
         return Ok(Vec::new());
@@ -25,8 +25,18 @@ pub(super) fn sweep(layout: &Layout) -> Result<Vec<BackupId>, StoreError> {
             continue;
         }
         // Locks are per cluster, and a store may serve several: what another cluster's run is writing stays.
-        if !found.trash && is_being_written(&layout.claim(&found.id))? {
-            continue;
+        if !found.trash {
+            match claim_of(&layout.claim(&found.id))? {
+                Claim::Held => continue,
+                Claim::Dead => {}
+                Claim::None => {
+                    let folder = found.dir.display();
+                    tracing::warn!(
+                        "{folder} has no manifest.json, and no run of kbo began it: it is left alone, and is no backup"
+                    );
+                    continue;
+                }
+            }
         }
         // Its writer may have committed it since the first look; with the claim gone it will not any more.
         if is_committed(&found) {
@@ -82,17 +92,27 @@ pub(super) fn drop_empty_dates(dir: &Path) {
     }
 }
 
-/// Whether a live process holds the claim.
-fn is_being_written(claim: &Path) -> Result<bool, StoreError> {
+/// What there is of a claim.
+#[derive(PartialEq, Eq)]
+enum Claim {
+    /// A live process holds it.
+    Held,
+    /// Its process is gone.
+    Dead,
+    /// There is none.
+    None,
+}
+
+fn claim_of(claim: &Path) -> Result<Claim, StoreError> {
     // Opened to write, because some network filesystems lock exclusively only what one may write.
     let file = match OpenOptions::new().read(true).write(true).open(claim) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Claim::None),
         Err(error) => return Err(durable::io("open", claim)(error)),
     };
     match file.try_lock() {
-        Ok(()) => Ok(false),
-        Err(TryLockError::WouldBlock) => Ok(true),
+        Ok(()) => Ok(Claim::Dead),
+        Err(TryLockError::WouldBlock) => Ok(Claim::Held),
         Err(TryLockError::Error(error)) => Err(durable::io("lock", claim)(error)),
     }
 }
@@ -104,7 +124,7 @@ fn forget_dead_claims(layout: &Layout) -> Result<(), StoreError> {
         return Ok(());
     };
     for entry in entries.flatten() {
-        if !is_being_written(&entry.path())? {
+        if claim_of(&entry.path())? == Claim::Dead {
             remove_file(&entry.path())?;
         }
     }

@@ -71,6 +71,8 @@ pub(super) fn begin(layout: &Layout, id: &BackupId, kind: BackupKind) -> Result<
         ensure_dir(day)?;
     }
     make_dir(&dir)?;
+    // So that a person who moves a backup there moves it into it, not into its place.
+    ensure_dir(&layout.pinned(kind))?;
     let state = State {
         archives: BTreeMap::new(),
         phase: Phase::Writing,

@@ -14,6 +14,13 @@ fn folder(store: &DirStore) -> PathBuf {
     store.root().join("data/rotated/2026/11/22").join(ID)
 }
 
+/// What a run that died leaves of its claim.
+fn dead_claim(store: &DirStore) {
+    let claims = store.root().join(".kbo/writing");
+    fs::create_dir_all(&claims).unwrap();
+    fs::write(claims.join(ID), "").unwrap();
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for (name, content) in files(from) {
@@ -39,6 +46,7 @@ async fn what_a_run_leaves_that_dies_before_its_commit_is_never_listed_and_is_sw
         let (_temp, store) = new_store();
         backup(&store, &id("20261121T030000Z"), BackupKind::Data, &[]).await;
         fs::create_dir_all(folder(&store)).unwrap();
+        dead_claim(&store);
         for (name, content) in &steps[..crashed_after] {
             fs::write(folder(&store).join(name), content).unwrap();
         }
@@ -66,7 +74,7 @@ async fn a_run_that_dies_just_after_its_commit_leaves_a_backup() {
     let (_temp, store) = new_store();
     let written = backup(&store, &id(ID), BackupKind::Data, &[("c1", b"abc")]).await;
     // Its claim is the one thing that it had no time to remove.
-    fs::write(store.root().join(".kbo/writing").join(ID), "").unwrap();
+    dead_claim(&store);
     assert_eq!(store.sweep().await.unwrap(), []);
     assert_eq!(store.manifest(&id(ID)).await.unwrap(), written);
     assert!(!store.root().join(".kbo/writing").join(ID).exists());
@@ -117,6 +125,7 @@ async fn sweeping_removes_nothing_that_is_pinned_or_that_it_does_not_know() {
     let kept = [
         // A person is just copying a backup in.
         store.root().join("data/pinned/2026/11/22").join(ID),
+        store.root().join("data/rotated/2026/11/20/20261120T040000Z"),
         store.root().join("data/rotated/2026/notes"),
         store.root().join("data/rotated/2026/11/22/.trash-of-mine"),
         store.root().join("lost+found"),
@@ -129,6 +138,7 @@ async fn sweeping_removes_nothing_that_is_pinned_or_that_it_does_not_know() {
     std::os::unix::fs::symlink(&outside, store.root().join("data/rotated/2026/11/20261120T030000Z")).unwrap();
     // An unfinished backup with a link in it: the link goes, what it points to stays.
     fs::create_dir_all(folder(&store)).unwrap();
+    dead_claim(&store);
     std::os::unix::fs::symlink(&outside, folder(&store).join("link")).unwrap();
     assert_eq!(store.sweep().await.unwrap(), [id(ID)]);
     for folder in &kept {

@@ -1,5 +1,6 @@
 //! `kbo rotate`
 
+use kbo_core::ids::BackupId;
 use kbo_core::orchestrator::Rotation;
 use kbo_core::report::Outcome;
 use serde::Serialize;
@@ -12,6 +13,8 @@ struct Document<'a> {
     outcome: Outcome,
     #[serde(flatten)]
     rotation: &'a Rotation,
+    /// Unfinished backups of runs that died, and removals that were cut short: removed first.
+    swept: &'a [BackupId],
     verdict: String,
 }
 
@@ -19,17 +22,17 @@ pub(super) async fn run(context: &Context, dry_run: bool) -> Ended {
     let orchestrator = &context.composed.orchestrator;
     let policies = &context.config.retention;
     if dry_run {
-        return Ok(show(context, &orchestrator.plan_rotation(policies).await?));
+        return Ok(show(context, &orchestrator.plan_rotation(policies).await?, &[]));
     }
     store_locked(context, "rotate", async {
         // What an earlier removal was interrupted in is finished first.
-        orchestrator.store.sweep().await?;
-        Ok(show(context, &orchestrator.rotate(policies).await?))
+        let swept = orchestrator.store.sweep().await?;
+        Ok(show(context, &orchestrator.rotate(policies).await?, &swept))
     })
     .await
 }
 
-fn show(context: &Context, rotation: &Rotation) -> Outcome {
+fn show(context: &Context, rotation: &Rotation, swept: &[BackupId]) -> Outcome {
     let outcome = if rotation.failed.is_empty() {
         Outcome::Done
     } else {
@@ -40,6 +43,7 @@ fn show(context: &Context, rotation: &Rotation) -> Outcome {
         output::json(&Document {
             outcome,
             rotation,
+            swept,
             verdict: verdict.clone(),
         });
         output::error_line(&verdict);
@@ -63,6 +67,9 @@ fn show(context: &Context, rotation: &Rotation) -> Outcome {
         ]
     });
     output::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), &[2]);
+    for id in swept {
+        output::error_line(&format!("removed {id}, which a run that died had left unfinished"));
+    }
     for (id, why) in &rotation.failed {
         output::error_line(&format!("failed: remove {id}: {why}"));
     }
