@@ -386,6 +386,12 @@ fn images(members: &[Member<'_>], ledger: &mut Ledger, parts: &mut Parts) {
     let mut images: Vec<(Role, usize, String)> = vec![];
     for member in members {
         if let Some((id, text)) = member.text(ledger, IMAGE) {
+            let node = parts.nodes.iter().find(|node| node.name == member.host.name);
+            if node.is_some_and(|node| node.data.value.len() > 1) {
+                member.lose(ledger, id, classic::NO_MOUNTS);
+                parts.images_differ = true;
+                continue;
+            }
             match values::image(&text) {
                 Ok(image) => images.push((member.role, id, image)),
                 Err(why) => member.lose(ledger, id, why),

@@ -285,6 +285,10 @@ fn for_all<T: Clone>(
     }
 }
 
+/// An image makes a container, and of that kbo.toml has to say where each of several log dirs is mounted.
+pub(super) const NO_MOUNTS: &str =
+    "with several data directories write `[defaults.container]` with image and data_mount (docs/containers.md)";
+
 /// The images of containers, behind those that the inventory says: of all nodes, or of one role's.
 pub(super) fn images(ledger: &mut Ledger, parts: &mut Parts) {
     for defaults in std::mem::take(&mut parts.defaults) {
@@ -302,6 +306,14 @@ pub(super) fn images(ledger: &mut Ledger, parts: &mut Parts) {
         }
         if has("defaults.container") || parts.images_differ || !has_none {
             ledger.leave(id, SAID);
+            continue;
+        }
+        if parts
+            .nodes
+            .iter()
+            .any(|node| node.data.value.len() > 1 && !has_own.contains(&node.role.value))
+        {
+            ledger.leave(id, NO_MOUNTS);
             continue;
         }
         ledger.carry(id, "defaults.container.image");

@@ -9,14 +9,14 @@ const INVENTORY: &str =
 /// config.ini of the later tool: no nodes.
 const CONFIG: &str = "[ssh]\nSSH_USER=ops\nSSH_KEY_PRI=/keys/id\n[storage]\nSTORAGE_COLD=/cold\nSTORAGE_WARN_LOW=25\n\
                       [cluster]\nIMAGE=apache/kafka:4.3.1\nCLUSTER_ID=AkU3OEVBNTcwNTJENDM2Qk\n\
-                      NODE_CONFIG=/k/config\nNODE_DATA=/k/d1,/k/d2\n";
+                      NODE_CONFIG=/k/config\nNODE_DATA=/k/d1\n";
 
 const OF_NODES: [(&str, &str, &str); 5] = [
     ("SSH_USER", "ssh.user", "user = \"ops\""),
     ("SSH_KEY_PRI", "ssh.key", "key = \"/keys/id\""),
     ("IMAGE", "defaults.container.image", "image = \"apache/kafka:4.3.1\""),
     ("NODE_CONFIG", "defaults.config", "config = \"/k/config\""),
-    ("NODE_DATA", "defaults.data", "data = [\"/k/d1\", \"/k/d2\"]"),
+    ("NODE_DATA", "defaults.data", "data = \"/k/d1\""),
 ];
 
 fn both_orders(inventory: &str, config: &str) -> [Imported; 2] {
@@ -182,6 +182,22 @@ fn values_that_can_never_work_are_not_carried() {
 fn several_data_directories_of_config_ini_are_all_data() {
     let toml = imported(&[main("c", "[cluster]\nNODE_DATA=/d1, /d2/\n[nodes]\na=1\n")]).toml;
     assert!(toml.contains("data = [\"/d1\", \"/d2\"]"), "{toml}");
+}
+
+#[test]
+fn an_image_with_several_data_directories_is_left_for_its_mounts_are_not_said() {
+    let several = CONFIG.replace("NODE_DATA=/k/d1", "NODE_DATA=/k/d1,/k/d2");
+    let inventory = format!("{INVENTORY}[all:vars]\nIMAGE=x/y:1\nnode_data_path=/d1,/d2\n");
+    let nodes = format!("{several}[nodes]\na=10.0.0.1\n");
+    for sources in [
+        vec![main("hosts", INVENTORY), main("config.ini", &several)],
+        vec![main("hosts", &inventory)],
+        vec![main("config.ini", &nodes)],
+    ] {
+        let imported = imported(&sources);
+        assert!(reason(&imported, "IMAGE").contains("data_mount"));
+        assert!(!imported.toml.contains("container]"), "{}", imported.toml);
+    }
 }
 
 #[test]
