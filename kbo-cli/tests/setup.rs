@@ -76,6 +76,57 @@ fn an_imported_file_is_one_that_kbo_loads() {
 }
 
 #[test]
+fn variables_of_hosts_whose_names_have_dots_are_read_and_leftovers_are_not() {
+    let scene = Scene::new();
+    let folder = scene.temp.path().join("inventory");
+    fs::create_dir_all(folder.join("host_vars/dir.example.org")).unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+    write(
+        "hosts",
+        "[brokers]\nc1.example.org\n10.0.0.2\nc3\ndir.example.org\n[controllers]\nc0\n",
+    );
+    write("host_vars/c1.example.org", "node_id: 11\n");
+    write("host_vars/10.0.0.2", "node_id: 12\n");
+    write("host_vars/c3.yml", "node_id: 13\n");
+    write("host_vars/dir.example.org/ids.yml", "node_id: 14\n");
+    for name in [
+        "README.md",
+        "README",
+        "c3.bak",
+        "c3.yml.bak",
+        "c3.yml~",
+        "c3.txt",
+        "c3.yml.orig",
+        ".c3.yml.swp",
+        "c3.retry",
+        "c3.j2",
+        "dir.example.org/ids.bak",
+        "dir.example.org/notes.example",
+    ] {
+        write(&format!("host_vars/{name}"), "no: [variables\n");
+    }
+    let folder = folder.display().to_string();
+    let (code, document) = scene.json(&["import-config", &folder]);
+    assert_eq!(code, 0, "{document}");
+    for id in 11..=14 {
+        let line = format!("node_id = {id}\n");
+        assert!(document["toml"].as_str().unwrap().contains(&line), "{line}{document}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_without_an_end_is_refused_and_not_read_to_it() {
+    let scene = Scene::new();
+    let (code, document) = scene.json(&["import-config", "/dev/zero"]);
+    assert_eq!((code, &document["outcome"]), (2, &Value::from("usage")));
+    assert!(
+        document["verdict"].as_str().unwrap().contains("larger than"),
+        "{document}"
+    );
+}
+
+#[test]
 fn a_file_that_is_there_is_overwritten_by_force_alone_and_wrong_lines_are_exit_2() {
     let scene = Scene::new();
     let path = |name: &str| scene.temp.path().join(name).display().to_string();

@@ -1,6 +1,7 @@
 //! `kbo import-config`: the older tool's configuration as a kbo.toml.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use kbo_core::import::{Assumed, Carried, ImportError, Imported, Left, Scope, Source, Wishes, import};
@@ -148,13 +149,15 @@ fn gather(path: &Path, sources: &mut Vec<Source>) -> Result<(), Trouble> {
         ("host_vars", Scope::Host as fn(String) -> Scope),
     ] {
         for entry in entries(&folder.join(name)) {
-            let owner = entry.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if entry.is_dir() {
-                let owner = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                for file in entries(&entry).into_iter().filter(|file| is_variables(file)) {
-                    sources.push(read(&file, scope(owner.clone()))?);
+                let has_ending = |file: &Path| file.extension().is_none_or(|_| without_ending(file).is_some());
+                let files = entries(&entry).into_iter();
+                for file in files.filter(|file| is_variables(file) && has_ending(file)) {
+                    sources.push(read(&file, scope(name.clone()))?);
                 }
             } else if is_variables(&entry) {
+                let owner = without_ending(&entry).unwrap_or(name);
                 sources.push(read(&entry, scope(owner))?);
             }
         }
@@ -162,13 +165,26 @@ fn gather(path: &Path, sources: &mut Vec<Source>) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Files as Ansible takes them: YAML, JSON, or without an ending.
+/// The owner of a file of variables with one of the endings that Ansible knows.
+fn without_ending(file: &Path) -> Option<String> {
+    let is_known = file
+        .extension()
+        .is_some_and(|ending| ["yml", "yaml", "json"].iter().any(|known| ending == *known));
+    is_known.then(|| file.file_stem().unwrap_or_default().to_string_lossy().into_owned())
+}
+
+/// Files as Ansible takes them: with its endings or without one. Names of hosts have dots, so that what looks like an
+/// ending (`c1.example.org`, `10.0.0.2`) is none, but for those that editors and people leave behind.
 fn is_variables(file: &Path) -> bool {
-    let ending = file.extension().map(|ending| ending.to_string_lossy().into_owned());
-    let is_hidden = file
-        .file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    file.is_file() && !is_hidden && matches!(ending.as_deref(), None | Some("yml" | "yaml" | "json"))
+    const OTHERS: [&str; 12] = [
+        "bak", "txt", "orig", "rej", "swp", "swo", "tmp", "old", "retry", "j2", "pyc", "sample",
+    ];
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let is_other = file
+        .extension()
+        .is_some_and(|ending| OTHERS.iter().any(|other| ending.eq_ignore_ascii_case(other)));
+    let is_readme = name.to_ascii_lowercase().split('.').next() == Some("readme");
+    file.is_file() && !name.starts_with('.') && !name.ends_with('~') && !is_other && !is_readme
 }
 
 /// What a folder has, by name; nothing where there is none.
@@ -184,11 +200,14 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 
 fn read(file: &Path, scope: Scope) -> Result<Source, Trouble> {
     let wrong = |what: String| Trouble::new(Outcome::Usage, format!("cannot read {}: {what}", file.display()));
-    let length = fs::metadata(file).map_err(|error| wrong(error.to_string()))?.len();
-    if length > LARGEST {
+    // Not by its length: devices and pipes have none, and some never end.
+    let mut bytes = vec![];
+    File::open(file)
+        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
+        .map_err(|error| wrong(error.to_string()))?;
+    if bytes.len() as u64 > LARGEST {
         return Err(wrong("it is larger than any configuration".to_owned()));
     }
-    let bytes = fs::read(file).map_err(|error| wrong(error.to_string()))?;
     Ok(Source {
         name: file.display().to_string(),
         text: String::from_utf8(bytes).map_err(|_| wrong("it is no text in UTF-8".to_owned()))?,

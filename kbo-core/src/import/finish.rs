@@ -1,6 +1,6 @@
 //! The last step: what is missing is made up and said, the nodes are put in order, and the file is written.
 
-use super::{Assumed, ImportError, Parts, Wishes};
+use super::{Assumed, ImportError, Ledger, Parts, Wishes};
 use crate::config::draft::{Draft, DraftNode, Said};
 use crate::ids::ClusterName;
 use crate::inventory::Role;
@@ -39,7 +39,7 @@ pub(super) fn finish(file: &str, wishes: &Wishes, mut parts: Parts) -> Result<(S
             "the files name no folder for backups; --cold chooses",
         ),
     };
-    if parts.assumed_data {
+    if parts.nodes.iter().any(|node| node.data.value.is_empty()) {
         let said = made_up("data", USUAL_DATA, "the files do not say where Kafka's log dirs are");
         for node in parts.nodes.iter_mut().filter(|node| node.data.value.is_empty()) {
             node.data = Said {
@@ -57,7 +57,8 @@ pub(super) fn finish(file: &str, wishes: &Wishes, mut parts: Parts) -> Result<(S
             });
         }
     }
-    let nodes = ordered(parts.nodes, &parts.startup);
+    let startup = parts.startup.map(|(_, names)| names).unwrap_or_default();
+    let nodes = ordered(parts.nodes, &startup);
     let draft = Draft {
         head: head(file, &nodes),
         name,
@@ -93,10 +94,34 @@ fn ordered(mut nodes: Vec<DraftNode>, startup: &[String]) -> Vec<DraftNode> {
             Role::Combined => 1,
             Role::Broker => 2,
         };
-        let place = startup
-            .iter()
-            .position(|name| *name == node.name || Some(name) == node.container.as_ref());
+        let place = startup.iter().position(|name| is_called(node, name));
         (role, place.unwrap_or(usize::MAX))
     });
     nodes
+}
+
+/// The later tool's names of containers are names of nodes as well.
+fn is_called(node: &DraftNode, name: &str) -> bool {
+    node.name == name || node.container.as_deref() == Some(name)
+}
+
+/// Says where the start order went, and in what it is not followed.
+pub(super) fn startup(ledger: &mut Ledger, parts: &Parts) {
+    let Some((id, names)) = &parts.startup else { return };
+    let find = |name: &String| parts.nodes.iter().find(|node| is_called(node, name));
+    let mut to = "the order of [[node]]".to_owned();
+    let strangers: Vec<&str> = names
+        .iter()
+        .filter(|name| find(name).is_none())
+        .map(String::as_str)
+        .collect();
+    if !strangers.is_empty() {
+        to.push_str(&format!(" (but for {}: no node is called so)", strangers.join(" ")));
+    }
+    let order: Vec<&DraftNode> = names.iter().filter_map(find).collect();
+    let broker = order.iter().position(|node| !node.role.value.is_controller());
+    if broker.is_some_and(|at| order[at..].iter().any(|node| node.role.value.is_controller())) {
+        to.push_str(" (but controllers start before brokers)");
+    }
+    ledger.carry(*id, to);
 }

@@ -38,7 +38,8 @@ pub(super) fn lines(text: &str) -> Result<Vec<(usize, IniLine<'_>)>, Unreadable>
         };
         let behind = behind.trim();
         if name.trim().is_empty() || !(behind.is_empty() || behind.starts_with(['#', ';'])) {
-            let why = format!("`{line}` is no section: write `[name]` alone");
+            // Not the line itself: what stands there may be a secret.
+            let why = "this is no section: write `[name]` alone on its line".to_owned();
             return Err(Unreadable { line: number, why });
         }
         lines.push((number, IniLine::Section(name.trim())));

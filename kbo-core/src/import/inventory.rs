@@ -124,7 +124,8 @@ pub(super) fn ini(source: &Source, ledger: &mut Ledger, inventory: &mut Inventor
             "vars" => {
                 let (key, value) = ini::setting(text).ok_or_else(|| {
                     let hint = "write NAME=VALUE, or comment the line out with #";
-                    wrong(number, format!("`{}` is not NAME=VALUE", shown(text)), hint)
+                    // Not the line itself: without a name all of it may be a secret.
+                    wrong(number, "this line is not NAME=VALUE".to_owned(), hint)
                 })?;
                 let place = format!("[{name}:vars]");
                 let id = ledger.add(source, number, &place, key, Value::Text(value));
@@ -315,6 +316,11 @@ pub(super) fn variables(source: &Source, ledger: &mut Ledger, inventory: &mut In
         }
         Scope::Group(name) => {
             let ids = variables_in(source, ledger, &format!("group {name}"), &table);
+            if !matches!(name.as_str(), "all" | "ungrouped") && !inventory.groups.contains_key(name) {
+                let why = format!("no group {name} in the inventory");
+                ids.into_iter().for_each(|id| ledger.leave(id, why.clone()));
+                return Ok(());
+            }
             // What a file of group_vars says comes after what the inventory says.
             inventory.group(name).variables.extend(ids);
         }

@@ -4,14 +4,19 @@
 
 mod ansible;
 mod classic;
+mod cluster;
 mod finish;
 mod ini;
 mod inventory;
 mod keys;
+mod reasons;
 mod services;
 mod template;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_pair;
+mod values;
 mod yaml;
 
 use serde::Serialize;
@@ -150,7 +155,10 @@ pub fn import(sources: &[Source], wishes: &Wishes) -> Result<Imported, ImportErr
     let mut parts = Parts::default();
     let mut formats = vec![];
     let mut inventory = inventory::Inventory::default();
-    for source in sources {
+    // The inventory before its variables, wherever that stands among the files: they are of its groups and hosts.
+    let (main, variables): (Vec<&Source>, Vec<&Source>) =
+        sources.iter().partition(|source| source.scope == Scope::Main);
+    for source in main.into_iter().chain(variables) {
         let format = match &source.scope {
             Scope::Main => detect(source)?,
             Scope::Group(_) | Scope::Host(_) => Format::Variables,
@@ -165,9 +173,14 @@ pub fn import(sources: &[Source], wishes: &Wishes) -> Result<Imported, ImportErr
             formats.push(format.name());
         }
     }
-    if !inventory.is_empty() {
+    if inventory.is_empty() {
+        classic::defaults(&mut ledger, &mut parts);
+    } else {
         ansible::map(&inventory, &mut ledger, &mut parts)?;
     }
+    classic::images(&mut ledger, &mut parts);
+    finish::startup(&mut ledger, &parts);
+    reasons::give(&mut ledger);
     let file = sources.first().map_or("", |source| source.name.as_str());
     let (toml, assumed) = finish::finish(file, wishes, parts)?;
     let (carried, left) = ledger.lists();
@@ -210,6 +223,11 @@ fn detect(source: &Source) -> Result<Format, ImportError> {
         ImportError::new(&source.name, line, "this is neither config.ini nor an inventory", hint)
     };
     let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+    if text.starts_with("$ANSIBLE_VAULT") {
+        let hint = "give kbo the file in plain: `ansible-vault view` shows it";
+        let why = "it is encrypted by ansible-vault: kbo reads no secrets";
+        return Err(ImportError::new(&source.name, None, why, hint));
+    }
     let first = text.lines().map(str::trim_end).find(|line| {
         let line = line.trim_start();
         !line.is_empty() && !line.starts_with(['#', ';'])
@@ -225,14 +243,15 @@ fn detect(source: &Source) -> Result<Format, ImportError> {
         return Ok(Format::YamlInventory);
     }
     let lines = ini::lines(text).map_err(|error| ImportError::unreadable(&source.name, error))?;
-    let mut section = "";
+    let mut section = String::new();
     let mut known = false;
     let mut plain = true;
     for (_, line) in &lines {
         match *line {
             IniLine::Section(name) => {
-                section = name;
-                known |= SECTIONS.contains(&name);
+                // [Nodes] is no section, but it is meant to be one: the reader of config.ini says so.
+                section = name.to_ascii_lowercase();
+                known |= SECTIONS.contains(&section.as_str());
                 if name.contains(':') {
                     return Ok(Format::IniInventory);
                 }
@@ -244,7 +263,7 @@ fn detect(source: &Source) -> Result<Format, ImportError> {
                 if is_host {
                     return Ok(Format::IniInventory);
                 }
-                plain &= is_setting || !["nodes", "cluster"].contains(&section);
+                plain &= is_setting || !["nodes", "cluster"].contains(&section.as_str());
             }
         }
     }
@@ -272,12 +291,25 @@ struct Parts {
     log_file: Option<String>,
     containers: Vec<(String, Vec<Line>)>,
     nodes: Vec<DraftNode>,
-    /// Whether a node's data directory was made up.
-    assumed_data: bool,
-    /// Names in start order, where the files say one.
-    startup: Vec<String>,
+    /// What files of the Bash tool say for all nodes; nodes that say it themselves have their own.
+    defaults: Vec<classic::Defaults>,
+    /// Whether nodes of one role have images of their own, which no default may hide.
+    images_differ: bool,
+    /// Names in start order, where the files say one, and the key that says it.
+    startup: Option<(usize, Vec<String>)>,
     /// Whether the older tool's own containers are described, of which some things are known.
     assumed: Vec<Assumed>,
+}
+
+impl Parts {
+    /// Of several orders one counts; where it went is said once all nodes are known.
+    fn start_order(&mut self, ledger: &mut Ledger, id: usize, names: Vec<String>) {
+        match &self.startup {
+            Some((_, known)) if *known == names => ledger.carry(id, "the order of [[node]]"),
+            Some(_) => ledger.leave(id, "another key says another order, which counts"),
+            None => self.startup = Some((id, names)),
+        }
+    }
 }
 
 /// A key of a file.
@@ -289,6 +321,10 @@ struct Setting {
     key: String,
     value: Value,
     fate: Option<Fate>,
+    /// The nodes that the key is lost for, whatever became of it for others, and why.
+    lost: Vec<(String, String)>,
+    /// The keys whose values it is a part of.
+    used_in: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -312,6 +348,8 @@ impl Ledger {
             key: key.to_owned(),
             value,
             fate: None,
+            lost: vec![],
+            used_in: vec![],
         });
         self.settings.len() - 1
     }
@@ -335,6 +373,27 @@ impl Ledger {
         }
     }
 
+    /// A key that one node cannot have; others may.
+    fn leave_for(&mut self, id: usize, node: &str, why: impl Into<String>) {
+        let why = why.into();
+        let lost = &mut self.settings[id].lost;
+        if !lost.iter().any(|(known, _)| known == node) {
+            lost.push((node.to_owned(), why.clone()));
+        }
+        self.leave(id, why);
+    }
+
+    /// What is said once for the whole cluster: of several values one counts, and the others are named.
+    fn once<T: PartialEq>(&mut self, place: &mut Option<T>, id: usize, value: T, to: &str) {
+        match place {
+            Some(known) if *known != value => self.leave(id, format!("another key says another {to}, which counts")),
+            _ => {
+                self.carry(id, to);
+                *place = Some(value);
+            }
+        }
+    }
+
     fn error(&self, id: usize, why: impl Into<String>, hint: impl Into<String>) -> ImportError {
         let setting = &self.settings[id];
         ImportError::new(&setting.file, Some(setting.line), why, hint)
@@ -352,7 +411,7 @@ impl Ledger {
                     line,
                     place,
                     key,
-                    to,
+                    to: to + &but_not(&setting.lost),
                 }),
                 fate => left.push(Left {
                     file,
@@ -375,9 +434,17 @@ fn line(key: &str, value: String) -> Line {
     (key.to_owned(), Said::plain(value))
 }
 
-/// An absolute path of a directory, without its last slash.
-fn directory(text: &str) -> Option<String> {
-    let path = text.trim_end_matches('/');
-    let is_normal = path.split('/').all(|part| part != "..");
-    (path.starts_with('/') && path.len() > 1 && is_normal).then(|| path.to_owned())
+/// Who does not have what others have, those with one reason together.
+fn but_not(lost: &[(String, String)]) -> String {
+    let mut reasons: Vec<(&str, Vec<&str>)> = vec![];
+    for (node, why) in lost {
+        match reasons.iter_mut().find(|(known, _)| known == why) {
+            Some((_, nodes)) => nodes.push(node),
+            None => reasons.push((why, vec![node])),
+        }
+    }
+    let reasons = reasons.iter();
+    reasons
+        .map(|(why, nodes)| format!(" (but not for {}: {why})", nodes.join(", ")))
+        .collect()
 }

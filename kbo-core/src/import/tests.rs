@@ -33,7 +33,7 @@ startup=kafka-controller-1,kafka-controller-2,kafka-broker-1
 shutdown=kafka-broker-1,kafka-controller-2,kafka-controller-1
 ";
 
-fn main(name: &str, text: &str) -> Source {
+pub(super) fn main(name: &str, text: &str) -> Source {
     Source {
         name: name.to_owned(),
         text: text.to_owned(),
@@ -41,7 +41,7 @@ fn main(name: &str, text: &str) -> Source {
     }
 }
 
-fn group(name: &str, text: &str) -> Source {
+pub(super) fn group(name: &str, text: &str) -> Source {
     Source {
         name: format!("group_vars/{name}.yml"),
         text: text.to_owned(),
@@ -49,7 +49,7 @@ fn group(name: &str, text: &str) -> Source {
     }
 }
 
-fn imported(sources: &[Source]) -> Imported {
+pub(super) fn imported(sources: &[Source]) -> Imported {
     import(sources, &Wishes::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -57,12 +57,12 @@ fn failed(text: &str) -> ImportError {
     import(&[main("f", text)], &Wishes::default()).unwrap_err()
 }
 
-fn destination<'a>(imported: &'a Imported, key: &str) -> &'a str {
+pub(super) fn destination<'a>(imported: &'a Imported, key: &str) -> &'a str {
     let found = imported.carried.iter().find(|carried| carried.key == key);
     found.map_or("", |carried| carried.to.as_str())
 }
 
-fn reason<'a>(imported: &'a Imported, key: &str) -> &'a str {
+pub(super) fn reason<'a>(imported: &'a Imported, key: &str) -> &'a str {
     let found = imported.left.iter().find(|left| left.key == key);
     found.map_or("", |left| left.why.as_str())
 }
@@ -164,11 +164,25 @@ fn lines_that_cannot_be_read_have_a_number_and_a_remedy() {
         ("all:\n  hosts: x\n", 2),
         ("[a]\nh ansible_host='x\n", 2),
         ("[a:vars]\nhunter2\n", 2),
+        ("[ssh]\nhunter2\n[nodes]\na=1\n", 2),
+        ("[a] hunter2\n", 1),
+        ("[Nodes]\na=1\n", 1),
+        ("[nodes]\na=10.0.0.1 x\n", 2),
+        ("[nodes]\na=-oProxyCommand=x\n", 2),
+        ("[brokers]\nb ansible_host='10.0.0.1 x'\n", 2),
+        ("[brokers]\nb ansible_host=-x\n", 2),
     ] {
         let error = failed(text);
         assert_eq!(error.line, Some(line), "{text:?}: {error}");
         assert!(!error.hint.is_empty());
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
     }
+    assert!(failed("[Nodes]\na=1\n").hint.contains("[nodes]"));
+    assert!(
+        failed("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+            .why
+            .contains("ansible-vault")
+    );
     assert!(failed("# nothing\n").why.contains("says nothing"));
     assert!(failed("[ssh]\nSSH_USER=x\n").why.contains("no node"));
 }

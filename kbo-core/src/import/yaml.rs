@@ -108,7 +108,7 @@ impl Reading {
             }
             Event::SequenceEnd | Event::MappingEnd => match self.stack.pop() {
                 Some(Open::List(list, anchor)) => self.take(Value::List(list), anchor, mark.line()),
-                Some(Open::Table(table, _, anchor)) => self.take(Value::Table(table), anchor, mark.line()),
+                Some(Open::Table(table, _, anchor)) => self.take(Value::Table(merged(table)?), anchor, mark.line()),
                 None => Ok(()),
             },
             _ => Ok(()),
@@ -142,6 +142,28 @@ impl Reading {
     }
 }
 
+/// `<<: *other`, or a list of others: their keys, where the table has none of its own; of several the first counts.
+fn merged(mut table: Vec<(String, usize, Value)>) -> Result<Vec<(String, usize, Value)>, String> {
+    let Some(at) = table.iter().position(|(name, ..)| name == "<<") else {
+        return Ok(table);
+    };
+    let others = match table.remove(at).2 {
+        Value::List(list) => list,
+        one => vec![one],
+    };
+    for other in others {
+        let Value::Table(other) = other else {
+            return Err("`<<` takes a table or a list of tables".to_owned());
+        };
+        for entry in other {
+            if !table.iter().any(|(name, ..)| *name == entry.0) {
+                table.push(entry);
+            }
+        }
+    }
+    Ok(table)
+}
+
 fn weight(value: &Value) -> usize {
     match value {
         Value::List(list) => 1 + list.iter().map(weight).sum::<usize>(),
@@ -164,6 +186,19 @@ mod tests {
         assert_eq!(value.get("a").unwrap().get("b").unwrap().text(), Some("007"));
         assert_eq!(value.get("a").unwrap().get("c"), Some(&Value::Empty));
         assert_eq!(parse("").unwrap(), Value::Empty);
+    }
+
+    #[test]
+    fn merge_keys_are_applied_and_own_keys_win() {
+        let text = "d: &d {a: 1, b: 1}\ne: &e {b: 2, c: 2}\none:\n  <<: *d\n  b: own\nmany: {<<: [*d, *e]}\n";
+        let value = parse(text).unwrap();
+        let of = |table: &str, key: &str| value.get(table).unwrap().get(key).map(|value| value.text().unwrap());
+        assert_eq!(
+            (of("one", "a"), of("one", "b"), of("one", "<<")),
+            (Some("1"), Some("own"), None)
+        );
+        assert_eq!((of("many", "b"), of("many", "c")), (Some("1"), Some("2")));
+        assert!(parse("a: {<<: text}\n").unwrap_err().why.contains("`<<`"));
     }
 
     #[test]
