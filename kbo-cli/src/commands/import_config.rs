@@ -57,7 +57,7 @@ pub(super) fn run(args: &ImportConfigArgs, global: &Global) -> Ended {
             Outcome::Usage,
             format!("the kbo.toml made of it would not load: {error:#}"),
         )
-        .hint("mend the file that is imported; --json shows nothing was written")
+        .hint("mend what the error names in the file that is imported; nothing was written")
     })?;
     if let Some(out) = args.out.as_ref().filter(|_| !args.dry_run) {
         written::to(out, &imported.toml, args.force)?;
