@@ -1,6 +1,7 @@
 //! Who begins scheduled runs, systemd or cron, and the files by which they are told.
 
 pub(crate) mod systemd;
+pub(crate) mod users;
 
 use std::fmt;
 use std::fs::{self, File};

@@ -102,10 +102,11 @@ fn the_home_is_that_of_the_schedules_user_and_an_unknown_one_is_refused() {
     for name in ["root", "daemon"] {
         let line = users.lines().find(|line| line.starts_with(&format!("{name}:")));
         let home = line.unwrap().split(':').nth(5).unwrap();
-        let (code, document) = installing.json(&[&install[..], &["--user", name]].concat());
+        let (code, document) = installing.scene.json(&[&install[..], &["--user", name]].concat());
         assert_eq!(code, 0, "{document}");
         assert_eq!(document["schedule"]["store"], format!("{home}/cold"));
     }
+    assert_eq!(installing.json(&install).1["schedule"]["store"], "/root/cold");
     // For this machine it has to be known here.
     let (code, document) = installing
         .scene
@@ -113,7 +114,7 @@ fn the_home_is_that_of_the_schedules_user_and_an_unknown_one_is_refused() {
     assert_eq!(code, 2, "{document}");
     let verdict = document["verdict"].as_str().unwrap();
     assert!(verdict.contains("nobody-of-kbo"), "{verdict}");
-    // An image has users of its own, but where their ~ is cannot be known.
+    // An image has users of its own; where the ~ of one is that it has not cannot be known.
     let (code, document) = installing.json(&[&install[..], &["--user", "nobody-of-kbo"]].concat());
     assert_eq!(code, 2, "{document}");
     assert!(document["verdict"].as_str().unwrap().contains('~'), "{document}");
@@ -124,6 +125,12 @@ fn the_home_is_that_of_the_schedules_user_and_an_unknown_one_is_refused() {
         document["warnings"].to_string().contains("knows no user nobody-of-kbo"),
         "{document}"
     );
+    let passwd = installing.root().join("etc/passwd");
+    fs::create_dir_all(passwd.parent().unwrap()).unwrap();
+    fs::write(&passwd, "nobody-of-kbo:x:500:500::/srv/kbo:/bin/sh\n").unwrap();
+    fs::write(&config, text.replace(&store, "\"~/cold\"")).unwrap();
+    let (_, document) = installing.json(&[&install[..], &["--user", "nobody-of-kbo"]].concat());
+    assert_eq!(document["schedule"]["store"], "/srv/kbo/cold", "{document}");
 }
 
 #[test]

@@ -7,13 +7,12 @@ use kbo_core::config::{Access, Config};
 use kbo_core::report::Outcome;
 use kbo_core::schedule::{Job, Schedule, ScheduleName, When};
 use serde::Serialize;
-use uzers::os::unix::UserExt;
 
 use super::super::{Context, Ended, Trouble};
 use super::{folders, listed};
 use crate::args::InstallArgs;
 use crate::scheduler::systemd::{Elapse, Systemctl};
-use crate::scheduler::{self, Held, Place, Scheduler, systemd};
+use crate::scheduler::{self, Held, Place, Scheduler, systemd, users};
 use crate::{load, output};
 
 #[derive(Serialize)]
@@ -235,23 +234,33 @@ struct Owner {
 
 fn owner(args: &InstallArgs, place: &Place) -> Result<Owner, Trouble> {
     let name = &args.user;
-    match (uzers::get_user_by_name(name), place.is_image()) {
-        (Some(user), _) => Ok(Owner {
-            home: Some(user.home_dir().to_owned()),
-            ids: Some((user.uid(), user.primary_group_id())),
+    // The users of an image are its own.
+    let found = match place.is_image() {
+        true => users::in_file(&place.of_run(Path::new("/etc/passwd")), name).map_err(anyhow::Error::from),
+        false => users::here(name),
+    };
+    let found = found.map_err(|error| Trouble::new(Outcome::Failed, format!("--user {name}: {error:#}")))?;
+    match found {
+        Some(user) => Ok(Owner {
+            home: Some(user.home),
+            ids: Some(user.ids),
             warning: None,
         }),
-        (None, false) => Err(Trouble::new(
+        None if name == "root" => Ok(Owner {
+            home: Some("/root".into()),
+            ids: Some((0, 0)),
+            warning: None,
+        }),
+        None if !place.is_image() => Err(Trouble::new(
             Outcome::Usage,
             format!("--user {name}: this machine knows no such user"),
         )
         .hint("make the user first, or name another one")),
-        // The users of an image are its own.
-        (None, true) => Ok(Owner {
+        None => Ok(Owner {
             home: None,
             ids: None,
             warning: Some(format!(
-                "this machine knows no user {name}: without one in the image no run begins there"
+                "the image knows no user {name}: without one no run begins there"
             )),
         }),
     }
