@@ -20,6 +20,15 @@ pub(crate) fn load(given: Option<&Path>) -> anyhow::Result<(Config, PathBuf)> {
     Ok((config, file))
 }
 
+/// The same file as a scheduled run reads it: `~` is that user's, and none of this shell's variables counts.
+pub(crate) fn load_for(file: &Path, home: Option<&Path>) -> anyhow::Result<Config> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let raw: Raw = Figment::from(Toml::string(&text))
+        .extract()
+        .map_err(|error| describe(&error, file))?;
+    Config::new(&raw, home).with_context(|| file.display().to_string())
+}
+
 /// Whether a text would load as kbo.toml, whatever the environment says.
 pub(crate) fn check(text: &str) -> anyhow::Result<Config> {
     let raw: Raw = Figment::from(Toml::string(text))

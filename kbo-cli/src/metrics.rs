@@ -6,7 +6,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use kbo_archive::store::DirStore;
 use kbo_core::ids::ClusterName;
-use kbo_core::last_run::{LastRuns, RunRecord};
+use kbo_core::last_run::{LastRuns, RunRecord, from_the_future};
 use kbo_core::manifest::BackupKind;
 use kbo_core::metrics::textfile;
 use kbo_core::orchestrator::condition;
@@ -16,28 +16,36 @@ use kbo_core::retention::Condition;
 
 use crate::atomic;
 
-/// Writes the textfile anew. Kinds that did not run just now keep what the store knows of them.
-pub(crate) async fn write(path: &Path, store: &DirStore, cluster: &ClusterName) -> anyhow::Result<()> {
+/// Writes the textfile anew after a run, whether it could be noted or not. Kinds that did not run just now keep what the store knows of them.
+pub(crate) async fn write(path: &Path, store: &DirStore, cluster: &ClusterName, run: &RunRecord) -> anyhow::Result<()> {
+    let now = Timestamp::now();
     let mut runs = vec![];
     for kind in BackupKind::ALL {
-        let known = store.last_runs(cluster, kind).await.unwrap_or_else(|error| {
+        let mut known = store.last_runs(cluster, kind).await.unwrap_or_else(|error| {
             tracing::warn!("what earlier runs came to is not known: {}", chain(&error));
             LastRuns::default()
         });
+        for wrong in known.forget_future(now) {
+            tracing::warn!("not in the metrics: {}", from_the_future(&wrong));
+        }
+        if run.kind == kind {
+            known.take(run);
+        }
         runs.push((kind, known));
     }
     if runs.iter().any(|(_, runs)| runs.last_success.is_none()) {
-        from_backups(&mut runs, store, cluster).await;
+        from_backups(&mut runs, store, cluster, now).await;
     }
-    let text = textfile(cluster.as_str(), &runs, Timestamp::now());
+    let text = textfile(cluster.as_str(), &runs, now);
     let folder = path.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(folder)
+    // node_exporter is another user, and a service's umask lets no other in.
+    atomic::make_folder(folder, 0o755, None)
         .and_then(|()| atomic::replace(path, &text, 0o644))
         .with_context(|| format!("cannot write metrics.textfile {}", path.display()))
 }
 
 /// Backups made before kbo noted its runs, or imported, are successes as well.
-async fn from_backups(runs: &mut [(BackupKind, LastRuns)], store: &DirStore, cluster: &ClusterName) {
+async fn from_backups(runs: &mut [(BackupKind, LastRuns)], store: &DirStore, cluster: &ClusterName, now: Timestamp) {
     let listed = match store.list().await {
         Ok(listed) => listed,
         Err(error) => {
@@ -53,7 +61,8 @@ async fn from_backups(runs: &mut [(BackupKind, LastRuns)], store: &DirStore, clu
     for (kind, runs) in runs.iter_mut().filter(|(_, runs)| runs.last_success.is_none()) {
         let newest = manifests
             .iter()
-            .find(|manifest| manifest.kind == *kind && manifest.cluster == *cluster);
+            // One from the future is of a wrong clock: it would be young for ever.
+            .find(|manifest| manifest.kind == *kind && manifest.cluster == *cluster && manifest.committed <= now);
         runs.last_success = newest.map(|manifest| RunRecord::of(manifest));
     }
 }

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[expect(dead_code, reason = "not every test needs all of it")]
 mod scene;
 
 use std::fs;
@@ -345,4 +344,85 @@ fn a_textfile_that_cannot_be_written_is_a_warning() {
         document["warnings"][0].as_str().unwrap().contains("metrics.textfile"),
         "{document}"
     );
+}
+
+#[test]
+fn what_a_before_hook_refuses_leaves_the_place_of_the_store_as_it_is_and_is_in_the_metrics() {
+    let scene = Scene::new();
+    hooked(&scene, "before = [\"false\"]\n");
+    // A mountpoint whose disk is not there.
+    fs::remove_dir_all(scene.store()).unwrap();
+    fs::create_dir(scene.store()).unwrap();
+    let (code, document) = scene.json(&["backup"]);
+    assert_eq!((code, &document["outcome"]), (3, &Value::from("refused")));
+    assert_eq!(fs::read_dir(scene.store()).unwrap().count(), 0);
+    let text = read(&scene, "metrics/kbo.prom");
+    assert!(
+        text.contains("kbo_backup_last_run_exit_code{cluster=\"dev\",kind=\"cluster\"} 3\n"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_before_hook_comes_before_the_lock_and_all_that_is_done_under_it() {
+    let scene = Scene::new();
+    hooked(&scene, "before = [\"false\"]\n");
+    let store = DirStore::new(scene.store());
+    let lock = store.lock(&"dev".parse().unwrap(), "a test").await.unwrap();
+    let ran = tokio::task::spawn_blocking(move || (scene.json(&["backup", "--wait", "60"]).1, scene));
+    let (document, _scene) = ran.await.unwrap();
+    assert_eq!(document["outcome"], "refused", "{document}");
+    lock.release().await.unwrap();
+}
+
+#[test]
+fn the_folder_of_the_metrics_is_for_everybody_whatever_the_umask() {
+    let scene = Scene::new();
+    hooked(&scene, "");
+    let output = Command::new("/bin/sh")
+        .args(["-c", "umask 077; exec \"$0\" --json backup", env!("CARGO_BIN_EXE_kbo")])
+        .env("KBO_CONFIG", scene.temp.path().join("kbo.toml"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let mode = |name: &str| fs::metadata(scene.temp.path().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("metrics"), mode("metrics/kbo.prom")), (0o755, 0o644));
+}
+
+#[test]
+fn a_run_noted_by_a_wrong_clock_is_forgotten_and_not_in_the_metrics() {
+    let scene = Scene::new();
+    hooked(&scene, "");
+    assert_eq!(scene.json(&["backup"]).0, 3);
+    let path = scene.store().join(".kbo/last/dev/cluster.json");
+    let mut note: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut ahead = note["last"].clone();
+    ahead["ended"] = "2200-01-01T00:00:00Z".into();
+    ahead["verdict"] = "of a wrong clock".into();
+    note["last"] = ahead.clone();
+    note["last_success"] = ahead;
+    fs::write(&path, note.to_string()).unwrap();
+    let output = scene.kbo(&["--json", "backup"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("check the clocks"), "{said}");
+    let note = fs::read_to_string(&path).unwrap();
+    assert!(
+        note.contains("refused by preflight") && !note.contains("wrong clock"),
+        "{note}"
+    );
+    let text = read(&scene, "metrics/kbo.prom");
+    let success = "kbo_backup_last_success_timestamp_seconds{cluster=\"dev\",kind=\"cluster\"} 17953164";
+    assert!(text.contains(success), "that of the golden backup: {text}");
+}
+
+#[test]
+fn a_backup_from_the_future_is_no_last_success() {
+    let scene = Scene::new();
+    hooked(&scene, "");
+    let path = scene.backup().join("manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    manifest["committed"] = "2200-01-01T00:00:00Z".into();
+    fs::write(&path, manifest.to_string()).unwrap();
+    scene.json(&["backup"]);
+    assert!(!read(&scene, "metrics/kbo.prom").contains("last_success"));
 }

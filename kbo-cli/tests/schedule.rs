@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod scene;
+#[path = "schedule/surroundings.rs"]
+mod surroundings;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -142,12 +144,16 @@ fn systemd_finds_nothing_wrong_with_the_units_whatever_the_paths() {
         &program,
     ]);
     verified(&files(&document));
+    let service = document["files"][1]["text"].as_str().unwrap();
+    let writable = service
+        .lines()
+        .find_map(|line| line.strip_prefix("ReadWritePaths="))
+        .unwrap();
+    assert!(writable.split(' ').all(|path| path != "/"), "{writable}");
+    let warnings = document["warnings"].to_string();
     assert!(
-        document["files"][1]["text"]
-            .as_str()
-            .unwrap()
-            .contains("ReadWritePaths=/ "),
-        "{document}"
+        warnings.contains("beside /data is /") && warnings.contains("--writable /"),
+        "the run could not make its folder: {warnings}"
     );
 }
 
@@ -195,6 +201,25 @@ fn what_runs_is_a_call_that_kbo_takes_and_that_is_noted_as_the_schedules_own() {
     );
     assert_eq!(shown[0]["last_run"]["schedule"], "hourly");
     assert_eq!(shown[0]["last_run"]["exit_code"], 3);
+    // Another one of the same kind has not run for that.
+    installing.install(&["--kind", "config", "--at", "03:00", "--name", "nightly"]);
+    let nightly = &installing.shown()[1];
+    assert_eq!(
+        (
+            &nightly["name"],
+            &nightly["last_run"],
+            &nightly["last_run_of_kind"]["schedule"]
+        ),
+        (&Value::from("nightly"), &Value::Null, &Value::from("hourly"))
+    );
+    let root = installing.root().display().to_string();
+    let table = installing
+        .scene
+        .kbo(&installing.with_root(&["schedule", "show"], &root))
+        .stdout;
+    let table = String::from_utf8(table).unwrap();
+    let row = table.lines().find(|line| line.starts_with("nightly")).unwrap();
+    assert!(row.contains("never"), "{table}");
 }
 
 #[test]
@@ -290,6 +315,12 @@ fn print_and_dry_run_write_nothing_and_print_is_the_file_itself() {
         0
     );
     assert!(!Path::new(&root).exists());
+    installing.install(&arguments[2..8]);
+    let again = installing.scene.kbo(&[&arguments[..], &["--print"]].concat());
+    assert_eq!(
+        String::from_utf8(again.stdout).unwrap(),
+        fs::read_to_string(installing.cron("kbo-dev-data")).unwrap()
+    );
 }
 
 #[test]
@@ -394,7 +425,9 @@ fn status_warns_of_a_backup_that_is_older_than_its_schedule_implies_and_of_no_ot
         ("config", ["--calendar", "hourly"]),
         ("data", ["--cron", "0 0 29 2 *"]),
     ] {
-        installing.install(&["--kind", kind, when[0], when[1]]);
+        let document = installing.install(&["--kind", kind, when[0], when[1]]);
+        assert_eq!(warnings().1.last(), Some(&false), "it was not due yet");
+        files(&document).iter().for_each(|file| installed_long_ago(file));
     }
     let (warned, late, verdict) = warnings();
     assert_eq!(late, [true, true, false]);
@@ -406,24 +439,42 @@ fn status_warns_of_a_backup_that_is_older_than_its_schedule_implies_and_of_no_ot
     );
     assert!(verdict.contains("WARNING") && verdict.contains("is late"), "{verdict}");
 
-    // A backup of just now, and all is well.
+    // One of a clock that was a year ahead is no reason to be quiet for a year.
     let now = jiff::Timestamp::now();
-    let id = now.strftime("%Y%m%dT%H%M%SZ").to_string();
-    let folder =
-        installing
-            .scene
-            .store()
-            .join(format!("cluster/rotated/{}/{}/{}/{id}", &id[..4], &id[4..6], &id[6..8]));
-    scene::copy(&installing.scene.backup(), &folder);
-    let path = folder.join("manifest.json");
-    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    manifest["id"] = id.into();
-    manifest["created"] = now.to_string().into();
-    manifest["committed"] = now.to_string().into();
-    fs::write(&path, manifest.to_string()).unwrap();
+    let ahead = backup_of(&installing.scene, now + jiff::SignedDuration::from_hours(365 * 24));
+    let (warned, late, _) = warnings();
+    assert_eq!((warned.len(), late), (3, vec![true, true, false]));
+    assert!(warned[0].as_str().unwrap().contains("check the clocks"), "{warned:?}");
+    fs::remove_dir_all(ahead).unwrap();
+
+    // A backup of just now, and all is well.
+    backup_of(&installing.scene, now);
     let (warned, late, verdict) = warnings();
     assert_eq!((warned.len(), late), (0, vec![false; 3]));
     assert!(!verdict.contains("WARNING"), "{verdict}");
+}
+
+/// Puts a good backup of that time into the store.
+fn backup_of(scene: &Scene, time: jiff::Timestamp) -> PathBuf {
+    let id = time.strftime("%Y%m%dT%H%M%SZ").to_string();
+    let days = format!("{}/{}/{}", &id[..4], &id[4..6], &id[6..8]);
+    let folder = scene.store().join(format!("cluster/rotated/{days}/{id}"));
+    scene::copy(&scene.backup(), &folder);
+    let path = folder.join("manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    manifest["id"] = id.into();
+    manifest["created"] = time.to_string().into();
+    manifest["committed"] = time.to_string().into();
+    fs::write(&path, manifest.to_string()).unwrap();
+    folder
+}
+
+/// Has a file of a schedule tell that it was installed at the beginning of 2026.
+fn installed_long_ago(file: &Path) {
+    let text = fs::read_to_string(file).unwrap();
+    let (before, after) = text.split_once("\"installed\":\"").unwrap();
+    let aged = format!("{before}\"installed\":\"2026-01-01T00:00:00Z{}", &after[20..]);
+    fs::write(file, aged).unwrap();
 }
 
 #[test]
@@ -432,14 +483,7 @@ fn a_schedule_without_any_backup_is_late_from_its_first_time_on() {
     fs::remove_dir_all(installing.scene.store()).unwrap();
     installing.install(&["--kind", "config", "--cron", "@hourly", "--scheduler", "cron"]);
     assert_eq!(installing.shown()[0]["late"], false);
-    let path = installing.cron("kbo-dev-config");
-    let text = fs::read_to_string(&path).unwrap();
-    let (before, after) = text.split_once("\"installed\":\"").unwrap();
-    fs::write(
-        &path,
-        format!("{before}\"installed\":\"2026-01-01T00:00:00Z{}", &after[20..]),
-    )
-    .unwrap();
+    installed_long_ago(&installing.cron("kbo-dev-config"));
     let shown = installing.shown();
     assert_eq!(
         (&shown[0]["late"], &shown[0]["last_good"]),

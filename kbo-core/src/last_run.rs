@@ -63,6 +63,15 @@ impl RunRecord {
     }
 }
 
+/// Why a run that ended later than now does not count.
+pub fn from_the_future(run: &RunRecord) -> String {
+    let kind = run.kind;
+    format!(
+        "a {kind} run that is noted to have ended at {}, which is from the future: check the clocks",
+        run.ended
+    )
+}
+
 /// The last runs of one kind of backup of one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LastRuns {
@@ -76,6 +85,20 @@ pub struct LastRuns {
 }
 
 impl LastRuns {
+    /// Forgets runs that ended later than now, and returns them: a clock was wrong, and until that time has come no other run would be
+    /// newer.
+    pub fn forget_future(&mut self, now: Timestamp) -> Vec<RunRecord> {
+        let is_future = |run: &RunRecord| run.ended > now;
+        let mut forgotten = vec![];
+        for known in [&mut self.last, &mut self.last_success] {
+            forgotten.extend(known.take_if(|run| is_future(run)));
+        }
+        forgotten.extend(self.by_schedule.extract_if(.., |run| is_future(run)));
+        // One run may have been all of them.
+        forgotten.dedup();
+        forgotten
+    }
+
     /// Takes in a run. One that ended before what is known takes nobody's place: runs end in another order than they are noted in.
     pub fn take(&mut self, run: &RunRecord) {
         let is_newer = |known: &Option<RunRecord>| known.as_ref().is_none_or(|known| known.ended <= run.ended);
@@ -95,10 +118,9 @@ impl LastRuns {
         }
     }
 
-    /// The last run of a schedule; the last of the kind where that one has not run yet.
+    /// The last run that a schedule began; none where it has begun none.
     pub fn of_schedule(&self, name: &ScheduleName) -> Option<&RunRecord> {
-        let own = self.by_schedule.iter().find(|run| run.schedule.as_ref() == Some(name));
-        own.or(self.last.as_ref())
+        self.by_schedule.iter().find(|run| run.schedule.as_ref() == Some(name))
     }
 }
 
@@ -133,9 +155,38 @@ mod tests {
         runs.take(&run(50, Outcome::Done, Some("other")));
         assert_eq!(runs.last.as_ref().unwrap().outcome, Outcome::Locked);
         assert_eq!(runs.last_success.as_ref().unwrap().ended.as_second(), 100);
-        let of = |name: &str| runs.of_schedule(&name.parse().unwrap()).unwrap().ended.as_second();
-        assert_eq!((of("hourly"), of("other"), of("new")), (150, 50, 200));
+        let of = |name: &str| {
+            runs.of_schedule(&name.parse().unwrap())
+                .map(|run| run.ended.as_second())
+        };
+        assert_eq!((of("hourly"), of("other"), of("new")), (Some(150), Some(50), None));
         let text = serde_json::to_string(&runs).unwrap();
         assert_eq!(serde_json::from_str::<LastRuns>(&text).unwrap(), runs);
+    }
+
+    #[test]
+    fn a_run_of_a_wrong_clock_does_not_stand_in_the_way_of_those_that_follow() {
+        let now = |second| Timestamp::from_second(second).unwrap();
+        let mut runs = LastRuns::default();
+        runs.take(&run(9_000, Outcome::Done, Some("hourly")));
+        runs.take(&run(150, Outcome::Done, Some("other")));
+        assert_eq!(runs.forget_future(now(9_000)), [], "it is no later than now");
+        assert_eq!(
+            runs.forget_future(now(200)),
+            [run(9_000, Outcome::Done, Some("hourly"))]
+        );
+        assert_eq!((runs.last.clone(), runs.last_success.clone()), (None, None));
+        runs.take(&run(200, Outcome::Done, Some("hourly")));
+        let ended = |run: Option<&RunRecord>| run.unwrap().ended.as_second();
+        let hourly = runs.of_schedule(&"hourly".parse().unwrap());
+        assert_eq!(
+            (
+                ended(runs.last.as_ref()),
+                ended(runs.last_success.as_ref()),
+                ended(hourly)
+            ),
+            (200, 200, 200)
+        );
+        assert_eq!(ended(runs.of_schedule(&"other".parse().unwrap())), 150);
     }
 }

@@ -46,7 +46,7 @@ const LAST_SUCCESS: &[(&str, &str, Number)] = &[
     ),
     (
         "last_success_age_seconds",
-        "How old the last good backup was when this was written; time() - the timestamp is how old it is now.",
+        "How old what is in the last good backup was when this was written: since the start of that run, where the timestamp is its end.",
         |run, now| Some(now.duration_since(run.started).as_secs_f64().max(0.0)),
     ),
     (

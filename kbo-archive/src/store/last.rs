@@ -5,16 +5,26 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
+use jiff::Timestamp;
 use kbo_core::ids::ClusterName;
-use kbo_core::last_run::{LastRuns, RunRecord};
+use kbo_core::last_run::{LastRuns, RunRecord, from_the_future};
 use kbo_core::manifest::BackupKind;
 use kbo_core::ports::store::StoreError;
 
+use super::DirStore;
 use super::durable::{ensure_dir, format, io as failed, remove_file, sync_dir, write_new};
 use super::layout::Layout;
 
 /// A verdict for each schedule is a few hundred bytes.
 const LONGEST: u64 = 1 << 20;
+
+impl DirStore {
+    /// Whether a store was made there; one that cannot be read, or is of another format, counts. A folder alone is none: it may be where
+    /// a disk is to be mounted.
+    pub fn is_there(&self) -> bool {
+        self.layout.check().unwrap_or(true)
+    }
+}
 
 /// Nothing, where no run was noted yet.
 pub(super) fn read(layout: &Layout, cluster: &ClusterName, kind: BackupKind) -> Result<LastRuns, StoreError> {
@@ -40,6 +50,9 @@ pub(super) fn note(layout: &Layout, run: &RunRecord) -> Result<LastRuns, StoreEr
         tracing::warn!("what earlier runs came to is forgotten: {error}");
         LastRuns::default()
     });
+    for wrong in runs.forget_future(Timestamp::now()) {
+        tracing::warn!("forgotten: {}", from_the_future(&wrong));
+    }
     runs.take(run);
     let folder = path.parent().unwrap_or(Path::new("."));
     ensure_dir(folder)?;

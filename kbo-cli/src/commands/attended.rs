@@ -95,7 +95,7 @@ impl Attended {
         self.unanswered.store(false, Ordering::Relaxed);
     }
 
-    /// The `before` hooks. The caller holds the lock, and has touched nothing.
+    /// The `before` hooks. The caller has touched nothing.
     pub(super) async fn before(&self) -> Result<(), Trouble> {
         let facts = self.facts(Moment::Before, None, None);
         let runs = hooks::run(
@@ -190,13 +190,14 @@ impl Attended {
 
     async fn noted(&self, record: &RunRecord) -> Vec<String> {
         let mut warnings = vec![];
-        // A run that did not even come to look at the store does not make one.
-        let has_store = record.outcome != Outcome::Usage || self.store.root().exists();
-        if has_store && let Err(error) = self.store.note_run(record).await {
+        // A run that did not come to make a store notes nothing: what a `before` hook has refused may be a disk that is not mounted.
+        if self.store.is_there()
+            && let Err(error) = self.store.note_run(record).await
+        {
             warnings.push(format!("what this run came to cannot be noted: {}", chain(&error)));
         }
         if let Some(path) = &self.config.metrics_textfile
-            && let Err(error) = metrics::write(path, &self.store, &self.config.cluster_name).await
+            && let Err(error) = metrics::write(path, &self.store, &self.config.cluster_name, record).await
         {
             warnings.push(format!("{error:#}"));
         }

@@ -20,11 +20,14 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Ended {
     }
     let attended = Attended::of_backup(context, args);
     let wait = Duration::from_secs(args.wait.into());
-    let ended = conduct::locked_within(context, "backup", conduct::Undone::Required, wait, async {
-        attended.before().await?;
+    let work = async {
         let prepared = conduct::unless_interrupted(context, orchestrator.prepare_backup(request)).await?;
         Ok(conduct::executed(context, prepared).await)
-    })
-    .await;
+    };
+    // The hooks come first of all: the lock makes a store where there is none, and recovery starts nodes.
+    let ended = match attended.before().await {
+        Ok(()) => conduct::locked_within(context, "backup", conduct::Undone::Required, wait, work).await,
+        Err(trouble) => Err(trouble),
+    };
     attended.end(context, ended).await
 }

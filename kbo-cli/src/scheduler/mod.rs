@@ -1,6 +1,7 @@
 //! Who begins scheduled runs, systemd or cron, and the files by which they are told.
 
 pub(crate) mod systemd;
+pub(crate) mod users;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use jiff::tz::TimeZone;
 use kbo_core::ids::ClusterName;
 use kbo_core::schedule::{Job, Schedule, Unrenderable};
 use serde::Serialize;
@@ -64,6 +66,16 @@ pub(crate) struct Installed {
     pub(crate) files: Vec<PathBuf>,
 }
 
+/// A file that kbo has made, of a schedule that it does not understand.
+#[derive(Debug, Clone)]
+pub(crate) struct Unclear {
+    /// What the schedule is called, by the name of the file.
+    pub(crate) name: String,
+    pub(crate) stem: String,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) path: PathBuf,
+}
+
 impl Place {
     pub(crate) fn at(root: Option<&Path>) -> Self {
         Self {
@@ -109,9 +121,21 @@ impl Place {
             .collect())
     }
 
+    /// A file as the run will find it.
+    pub(crate) fn of_run(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
     /// The schedules of a cluster, by name; and what looks like one and cannot be read.
     pub(crate) fn installed(&self, cluster: &ClusterName) -> (Vec<Installed>, Vec<String>) {
-        let (mut found, mut troubles) = (vec![], vec![]);
+        let (found, _, troubles) = self.all(cluster);
+        (found, troubles)
+    }
+
+    /// The same, and the files that kbo has made and does not understand, by whose names they could be this cluster's.
+    pub(crate) fn all(&self, cluster: &ClusterName) -> (Vec<Installed>, Vec<Unclear>, Vec<String>) {
+        let (mut found, mut unclear, mut troubles) = (vec![], vec![], vec![]);
+        let beginning = format!("{}-", Schedule::stem_of(cluster));
         for scheduler in [Scheduler::Systemd, Scheduler::Cron] {
             for path in self.candidates(scheduler, &mut troubles) {
                 match read(&path) {
@@ -123,14 +147,26 @@ impl Place {
                             files,
                         });
                     }
-                    Ok(Held::Unclear(why)) => troubles.push(format!("{}: {why}", path.display())),
+                    Ok(Held::Unclear(why)) => {
+                        troubles.push(format!("{}: {why}", path.display()));
+                        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+                        if let Some(name) = stem.strip_prefix(&beginning) {
+                            unclear.push(Unclear {
+                                name: name.to_owned(),
+                                stem: stem.to_owned(),
+                                scheduler,
+                                path: path.clone(),
+                            });
+                        }
+                    }
                     Ok(_) => {}
                     Err(error) => troubles.push(format!("cannot read {}: {error}", path.display())),
                 }
             }
         }
         found.sort_by(|a, b| a.schedule.name.cmp(&b.schedule.name));
-        (found, troubles)
+        unclear.sort_by(|a, b| a.name.cmp(&b.name));
+        (found, unclear, troubles)
     }
 
     fn candidates(&self, scheduler: Scheduler, troubles: &mut Vec<String>) -> Vec<PathBuf> {
@@ -174,8 +210,10 @@ pub(crate) enum Held {
 /// What a file is, by what stands in it.
 pub(crate) fn read(path: &Path) -> io::Result<Held> {
     const LONGEST: u64 = 1 << 16;
-    let file = match File::open(path) {
-        Ok(file) => file,
+    let file = match fs::metadata(path) {
+        // A pipe would be waited for.
+        Ok(seen) if !seen.is_file() => return Ok(Held::Foreign),
+        Ok(_) => File::open(path)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Held::Nothing),
         Err(error) => return Err(error),
     };
@@ -211,6 +249,20 @@ pub(crate) fn remove(path: &Path) -> anyhow::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),
     }
+}
+
+/// The zone of this machine, by which timers and cron go; `TZ` is that of a shell.
+pub(crate) fn zone() -> TimeZone {
+    if std::env::var_os("TZ").is_none() {
+        return TimeZone::system();
+    }
+    let Ok(file) = fs::canonicalize("/etc/localtime") else {
+        return TimeZone::UTC;
+    };
+    let file = file.display().to_string();
+    let name = file.split_once("zoneinfo/").map(|(_, name)| name);
+    name.and_then(|name| TimeZone::get(name).ok())
+        .unwrap_or_else(TimeZone::system)
 }
 
 /// Whether a cron runs on this machine.

@@ -18,15 +18,15 @@ pub struct Due {
     pub late: bool,
 }
 
-/// Looks at the first time after the last good backup, or after the schedule was installed where there is none. `next` tells the first
-/// time after another.
+/// Looks at the first time after the last good backup and after the schedule was installed: what was due before, it did not have to make.
+/// `next` tells the first time after another.
 pub fn due(
     schedule: &Schedule,
     last_good: Option<Timestamp>,
     now: Timestamp,
     next: impl Fn(Timestamp) -> Option<Timestamp>,
 ) -> Option<Due> {
-    let from = last_good.unwrap_or(schedule.installed);
+    let from = last_good.map_or(schedule.installed, |last_good| last_good.max(schedule.installed));
     let since = next(from)?;
     // What is due again before the grace is over counts at the next time: an hourly backup is late after an hour, not after two.
     let interval = next(since).map(|following| following.duration_since(since));

@@ -264,7 +264,7 @@ pub struct Schedule {
     pub store: PathBuf,
     /// As whom.
     pub user: String,
-    /// Since when; where there is no backup at all, none is late that was due before.
+    /// Since when; no backup is late that was due before.
     pub installed: Timestamp,
 }
 
@@ -274,7 +274,12 @@ const MARK: &str = "# kbo-schedule: ";
 impl Schedule {
     /// The name of its files, without an ending. cron passes over a file with a dot in its name.
     pub fn stem(&self) -> String {
-        format!("kbo-{}-{}", self.cluster.as_str().replace('.', "_"), self.name)
+        format!("{}-{}", Self::stem_of(&self.cluster), self.name)
+    }
+
+    /// What the names of all files of a cluster's schedules begin with.
+    pub fn stem_of(cluster: &ClusterName) -> String {
+        format!("kbo-{}", cluster.as_str().replace('.', "_"))
     }
 
     /// The schedule that a file carries. None where it is no file of kbo's.

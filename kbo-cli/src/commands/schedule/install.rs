@@ -1,20 +1,18 @@
 //! `kbo schedule install`
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use kbo_core::config::Access;
+use kbo_core::config::{Access, Config};
 use kbo_core::report::Outcome;
 use kbo_core::schedule::{Job, Schedule, ScheduleName, When};
 use serde::Serialize;
 
 use super::super::{Context, Ended, Trouble};
-use super::listed;
+use super::{folders, listed};
 use crate::args::InstallArgs;
 use crate::scheduler::systemd::{Elapse, Systemctl};
-use crate::scheduler::{self, Held, Place, Scheduler, systemd};
+use crate::scheduler::{self, Held, Place, Scheduler, systemd, users};
 use crate::{load, output};
 
 #[derive(Serialize)]
@@ -42,18 +40,28 @@ pub(super) fn run(context: &Context, args: &InstallArgs) -> Ended {
     if let When::Calendar(calendar) = &when {
         warnings.extend(understood(calendar.as_str())?);
     }
-    let mut job = job(context, args, when)?;
+    let owner = owner(args, &place)?;
+    let config = config(context, args, &owner)?;
+    warnings.extend(owner.warning.clone());
+    let mut job = job(&config, &context.file, args, when, &mut warnings)?;
     let unrenderable = |error: kbo_core::schedule::Unrenderable| Trouble::new(Outcome::Usage, error.to_string());
     let known = ours(&place, scheduler, &job.schedule)?;
     // Installed anew as it was, it is no new schedule: what was due meanwhile is still due.
-    if let Some(known) = known.filter(|known| same(known, &job.schedule)) {
+    if let Some(known) = known.as_ref().filter(|known| same(known, &job.schedule)) {
         job.schedule.installed = known.installed;
     }
+    let has_same_times = known.is_some_and(|known| known.when == job.schedule.when);
     let files = place.files(scheduler, &job).map_err(unrenderable)?;
     let changed = files
         .iter()
         .any(|(path, text)| std::fs::read_to_string(path).ok().as_ref() != Some(text));
-    warnings.extend(surprises(context, &place, scheduler));
+    warnings.extend(surprises(&config, &context.file, &place, scheduler));
+    if !place.of_run(&job.program).is_file() {
+        warnings.push(format!(
+            "there is no program {}: no run begins before there is",
+            place.of_run(&job.program).display()
+        ));
+    }
     let paths: Vec<PathBuf> = files.iter().map(|(path, _)| path.clone()).collect();
     let name = &job.schedule.name;
     let verdict = if args.print {
@@ -73,25 +81,27 @@ pub(super) fn run(context: &Context, args: &InstallArgs) -> Ended {
         };
         let trouble = |error: anyhow::Error| failed(&error);
         if let Some(before) = ours(&place, other, &job.schedule)? {
-            super::remove::take_away(&place, other, &before).map_err(trouble)?;
+            super::remove::take_away(&place, other, &before.stem()).map_err(trouble)?;
         }
         if !place.is_image() {
-            job.writable
-                .iter()
-                .try_for_each(|folder| make(folder))
-                .map_err(trouble)?;
+            folders::make(&job.writable, config.metrics_textfile.as_deref(), owner.ids).map_err(trouble)?;
         }
-        for (path, text) in &files {
-            scheduler::write(path, text, place.is_image()).map_err(trouble)?;
+        if changed {
+            for (path, text) in &files {
+                scheduler::write(path, text, place.is_image()).map_err(trouble)?;
+            }
         }
         if scheduler == Scheduler::Systemd && !place.is_image() {
-            Systemctl::default()
-                .enable(&format!("{}.timer", job.schedule.stem()))
-                .map_err(|error| {
-                    let text = format!("{} are written, but not in use: {error:#}", listed(&paths));
-                    Trouble::new(Outcome::Failed, text)
-                        .hint("mend it and run the command again, or kbo schedule remove")
-                })?;
+            let timer = format!("{}.timer", job.schedule.stem());
+            let systemctl = Systemctl::default();
+            let taken = match has_same_times {
+                true => systemctl.keep(&timer),
+                false => systemctl.enable(&timer),
+            };
+            taken.map_err(|error| {
+                let text = format!("{} are written, but not in use: {error:#}", listed(&paths));
+                Trouble::new(Outcome::Failed, text).hint("mend it and run the command again, or kbo schedule remove")
+            })?;
         }
         match changed {
             true => format!(
@@ -150,7 +160,8 @@ fn show(
             if files.len() > 1 {
                 output::line(&format!("# {}", path.display()));
             }
-            output::line(text);
+            // The end of its last line comes with the line.
+            output::line(text.strip_suffix('\n').unwrap_or(text));
         }
         output::error_line(verdict);
     } else {
@@ -212,7 +223,89 @@ fn understood(expression: &str) -> Result<Option<String>, Trouble> {
     }
 }
 
-fn job(context: &Context, args: &InstallArgs, when: When) -> Result<Job, Trouble> {
+/// Whose the runs are.
+struct Owner {
+    /// What `~` stands for.
+    home: Option<PathBuf>,
+    /// Whom the folders belong to that are made here.
+    ids: Option<(u32, u32)>,
+    warning: Option<String>,
+}
+
+fn owner(args: &InstallArgs, place: &Place) -> Result<Owner, Trouble> {
+    let name = &args.user;
+    // The users of an image are its own.
+    let found = match place.is_image() {
+        true => users::in_file(&place.of_run(Path::new("/etc/passwd")), name).map_err(anyhow::Error::from),
+        false => users::here(name),
+    };
+    let found = found.map_err(|error| Trouble::new(Outcome::Failed, format!("--user {name}: {error:#}")))?;
+    match found {
+        Some(user) => Ok(Owner {
+            home: Some(user.home),
+            ids: Some(user.ids),
+            warning: None,
+        }),
+        None if name == "root" => Ok(Owner {
+            home: Some("/root".into()),
+            ids: Some((0, 0)),
+            warning: None,
+        }),
+        None if !place.is_image() => Err(Trouble::new(
+            Outcome::Usage,
+            format!("--user {name}: this machine knows no such user"),
+        )
+        .hint("make the user first, or name another one")),
+        None => Ok(Owner {
+            home: None,
+            ids: None,
+            warning: Some(format!(
+                "the image knows no user {name}: without one no run begins there"
+            )),
+        }),
+    }
+}
+
+/// The configuration as the scheduled run has it: of the file alone, with the `~` of its user.
+fn config(context: &Context, args: &InstallArgs, owner: &Owner) -> Result<Config, Trouble> {
+    let file = &context.file;
+    let usage = |text: String| Trouble::new(Outcome::Usage, text);
+    if let Some(variable) = load::variables()
+        .into_iter()
+        .find(|name| name == "KBO_STORAGE_COLD" || name == "KBO_CLUSTER_NAME")
+    {
+        return Err(usage(format!(
+            "{variable} is set here but not for the scheduled run, which would work on another store or cluster"
+        ))
+        .hint(format!("write its value into {} and unset it", file.display())));
+    }
+    let config = load::load_for(file, owner.home.as_deref()).map_err(|error| {
+        usage(format!("the scheduled run cannot read its configuration: {error:#}"))
+            .hint("it has none of the variables that are set here")
+    })?;
+    let paths = [
+        Some(&config.storage.cold),
+        config.log_file.as_ref(),
+        config.metrics_textfile.as_ref(),
+    ];
+    if let Some(path) = paths.into_iter().flatten().find(|path| path.starts_with("~")) {
+        return Err(usage(format!(
+            "{}: what ~ is for user {} is not known here",
+            path.display(),
+            args.user
+        ))
+        .hint(format!("write an absolute path into {}", file.display())));
+    }
+    Ok(config)
+}
+
+fn job(
+    config: &Config,
+    file: &Path,
+    args: &InstallArgs,
+    when: When,
+    warnings: &mut Vec<String>,
+) -> Result<Job, Trouble> {
     let usage = |text: String| Trouble::new(Outcome::Usage, text);
     let absolute = |path: &Path| {
         std::path::absolute(path).map_err(|error| usage(format!("{} has no absolute path: {error}", path.display())))
@@ -225,7 +318,6 @@ fn job(context: &Context, args: &InstallArgs, when: When) -> Result<Job, Trouble
             ))
         })?,
     };
-    let config = &context.config;
     let kind = args.kind.into();
     let store = absolute(&config.storage.cold)?;
     let parent = |path: &Path| Ok::<_, Trouble>(absolute(path)?.parent().unwrap_or(Path::new("/")).to_owned());
@@ -249,7 +341,16 @@ fn job(context: &Context, args: &InstallArgs, when: When) -> Result<Job, Trouble
                 // kbo's own folder on a node lies beside the directory that it belongs to.
                 let node = config.cluster.node(name);
                 let dirs = node.into_iter().flat_map(|node| node.config.iter().chain(&node.data));
-                writable.extend(dirs.map(|dir| Path::new(dir).parent().unwrap_or(Path::new("/")).to_owned()));
+                for dir in dirs.map(Path::new) {
+                    match dir.parent().filter(|beside| *beside != Path::new("/")) {
+                        Some(beside) => writable.push(beside.to_owned()),
+                        None => warnings.push(format!(
+                            "node {name}: beside {} is /, which a service of systemd may not write to, so its backups fail: \
+                             have the directory further down, or call this with --writable /",
+                            dir.display()
+                        )),
+                    }
+                }
             }
             Access::Docker { .. } => {}
         }
@@ -261,6 +362,8 @@ fn job(context: &Context, args: &InstallArgs, when: When) -> Result<Job, Trouble
             .flatten()
             .cloned(),
     );
+    // An image's user, whose ~ is not known here.
+    readable.retain(|path| !path.starts_with("~"));
     for path in &mut readable {
         *path = absolute(path)?;
     }
@@ -272,7 +375,7 @@ fn job(context: &Context, args: &InstallArgs, when: When) -> Result<Job, Trouble
             cluster: config.cluster_name.clone(),
             kind,
             when,
-            config: absolute(&context.file)?,
+            config: absolute(file)?,
             store,
             user: args.user.clone(),
             installed: now_in_seconds(),
@@ -328,24 +431,18 @@ fn ours(place: &Place, scheduler: Scheduler, schedule: &Schedule) -> Result<Opti
     Ok(found)
 }
 
-/// Folders that a service is to write to must be there when it starts.
-fn make(folder: &Path) -> anyhow::Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    anyhow::Context::with_context(made, || format!("cannot create {}", folder.display()))
-}
-
 /// What a run without a person, a terminal and this shell's environment would trip over.
-fn surprises(context: &Context, place: &Place, scheduler: Scheduler) -> Vec<String> {
+fn surprises(config: &Config, file: &Path, place: &Place, scheduler: Scheduler) -> Vec<String> {
     let mut warnings = vec![];
     let variables = load::variables();
     if !variables.is_empty() {
         warnings.push(format!(
             "{} set here but not for the scheduled run: write the values into {}",
             variables.join(", "),
-            context.file.display()
+            file.display()
         ));
     }
-    let ssh = context.config.access.values().filter_map(|access| match access {
+    let ssh = config.access.values().filter_map(|access| match access {
         Access::Ssh(ssh) => Some(ssh),
         _ => None,
     });

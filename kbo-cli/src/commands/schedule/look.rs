@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use kbo_archive::store::DirStore;
 use kbo_core::ids::{BackupId, ClusterName};
-use kbo_core::last_run::RunRecord;
+use kbo_core::last_run::{self, LastRuns, RunRecord};
 use kbo_core::manifest::BackupKind;
 use kbo_core::orchestrator::condition;
 use kbo_core::ports::store::{BackupStore, Listed};
@@ -18,7 +17,7 @@ use serde::Serialize;
 
 use super::super::Context;
 use crate::scheduler::systemd::Elapse;
-use crate::scheduler::{Installed, Place, Scheduler, systemd};
+use crate::scheduler::{self, Installed, Place, Scheduler, systemd};
 
 /// A schedule and what it came to.
 #[derive(Debug, Serialize)]
@@ -34,8 +33,10 @@ pub(in crate::commands) struct Look {
     installed: Timestamp,
     /// When it comes next; not known where only systemd knows and there is none to ask.
     pub(super) next_run: Option<Timestamp>,
-    /// Its last run; the last of its kind where it has not come yet.
+    /// The last run that it began itself.
     pub(super) last_run: Option<RunRecord>,
+    /// The last run of its kind, whoever began it.
+    last_run_of_kind: Option<RunRecord>,
     pub(super) last_good: Option<Good>,
     /// The first time that it was or will be due since the last good backup.
     due_since: Option<Timestamp>,
@@ -63,6 +64,7 @@ pub(in crate::commands) async fn looks(context: &Context, root: Option<&Path>) -
     let place = Place::at(root);
     let cluster = &context.config.cluster_name;
     let (installed, mut warnings) = place.installed(cluster);
+    let now = Timestamp::now();
     let mut stores: BTreeMap<PathBuf, Vec<Listed>> = BTreeMap::new();
     let mut schedules = vec![];
     for found in installed {
@@ -77,10 +79,11 @@ pub(in crate::commands) async fn looks(context: &Context, root: Option<&Path>) -
                 ));
                 vec![]
             });
+            warnings.extend(from_the_future(&listed, cluster, now));
             stores.insert(store.clone(), listed);
         }
         let listed = stores.get(&store).map_or(&[][..], Vec::as_slice);
-        let look = look(found, listed, cluster, &mut warnings).await;
+        let look = look(found, listed, cluster, now, &mut warnings).await;
         if look.late {
             warnings.push(look.lateness());
         }
@@ -89,27 +92,43 @@ pub(in crate::commands) async fn looks(context: &Context, root: Option<&Path>) -
     Looks { schedules, warnings }
 }
 
-async fn look(found: Installed, listed: &[Listed], cluster: &ClusterName, warnings: &mut Vec<String>) -> Look {
+async fn look(
+    found: Installed,
+    listed: &[Listed],
+    cluster: &ClusterName,
+    now: Timestamp,
+    warnings: &mut Vec<String>,
+) -> Look {
     let Installed {
         schedule,
         scheduler,
         files,
     } = found;
     let runs = DirStore::new(&schedule.store).last_runs(cluster, schedule.kind).await;
-    let last_run = match runs {
-        Ok(runs) => runs.of_schedule(&schedule.name).cloned(),
+    let runs = match runs {
+        Ok(mut runs) => {
+            for wrong in runs.forget_future(now) {
+                warnings.push(format!("not shown: {}", last_run::from_the_future(&wrong)));
+            }
+            runs
+        }
         Err(error) => {
             warnings.push(format!(
                 "the last run of schedule {} is not known: {}",
                 schedule.name,
                 chain(&error)
             ));
-            None
+            LastRuns::default()
         }
     };
-    let last_good = last_good(listed, cluster, schedule.kind);
-    let now = Timestamp::now();
-    let zone = TimeZone::system();
+    if schedule.installed > now {
+        warnings.push(format!(
+            "schedule {} was installed at {}, which is from the future, and is not late before: check the clocks",
+            schedule.name, schedule.installed
+        ));
+    }
+    let last_good = last_good(listed, cluster, schedule.kind, now);
+    let zone = scheduler::zone();
     let next = |after: Timestamp| match &schedule.when {
         When::Calendar(calendar) => match systemd::next(calendar.as_str(), after) {
             Ok(Elapse::At(at)) => Some(at),
@@ -120,7 +139,8 @@ async fn look(found: Installed, listed: &[Listed], cluster: &ClusterName, warnin
     let due = due(&schedule, last_good.as_ref().map(|good| good.created), now, next);
     Look {
         next_run: next(now),
-        last_run,
+        last_run: runs.of_schedule(&schedule.name).cloned(),
+        last_run_of_kind: runs.last,
         last_good,
         due_since: due.as_ref().map(|due| due.since),
         late: due.is_some_and(|due| due.late),
@@ -136,8 +156,22 @@ async fn look(found: Installed, listed: &[Listed], cluster: &ClusterName, warnin
     }
 }
 
-/// A backup of the whole cluster has the configuration and the data in it.
-fn last_good(listed: &[Listed], cluster: &ClusterName, kind: BackupKind) -> Option<Good> {
+/// Backups that a wrong clock has dated.
+fn from_the_future(listed: &[Listed], cluster: &ClusterName, now: Timestamp) -> Vec<String> {
+    let manifests = listed.iter().filter_map(|listed| listed.manifest.as_ref().ok());
+    manifests
+        .filter(|manifest| manifest.cluster == *cluster && manifest.created > now)
+        .map(|manifest| {
+            format!(
+                "backup {} is from the future and counts for no schedule: check the clocks",
+                manifest.id
+            )
+        })
+        .collect()
+}
+
+/// A backup of the whole cluster has the configuration and the data in it. One from the future would be young enough for ever.
+fn last_good(listed: &[Listed], cluster: &ClusterName, kind: BackupKind, now: Timestamp) -> Option<Good> {
     let covers = |listed: &&Listed| {
         let holds = listed.kind == kind || listed.kind == BackupKind::Cluster;
         holds && condition(listed) == Condition::Good
@@ -146,7 +180,7 @@ fn last_good(listed: &[Listed], cluster: &ClusterName, kind: BackupKind) -> Opti
         .iter()
         .filter(covers)
         .filter_map(|listed| listed.manifest.as_ref().ok());
-    let ours = manifests.filter(|manifest| manifest.cluster == *cluster);
+    let ours = manifests.filter(|manifest| manifest.cluster == *cluster && manifest.created <= now);
     let newest = ours.max_by_key(|manifest| manifest.created)?;
     Some(Good {
         id: newest.id.clone(),

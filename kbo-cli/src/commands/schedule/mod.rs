@@ -1,5 +1,6 @@
 //! `kbo schedule`: installing, showing and removing schedules.
 
+mod folders;
 mod install;
 pub(super) mod look;
 mod remove;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use kbo_core::manifest::BackupKind;
 use kbo_core::report::Outcome;
-use kbo_core::schedule::{Schedule, ScheduleName};
+use kbo_core::schedule::ScheduleName;
 use serde::Serialize;
 
 use super::super::{Context, Ended, Trouble};
@@ -12,30 +12,33 @@ use super::listed;
 use crate::args::RemoveArgs;
 use crate::output;
 use crate::scheduler::systemd::Systemctl;
-use crate::scheduler::{self, Held, Installed, Place, Scheduler};
+use crate::scheduler::{self, Held, Installed, Place, Scheduler, Unclear};
 
 #[derive(Serialize)]
 struct Document<'a> {
     outcome: Outcome,
-    removed: Vec<&'a ScheduleName>,
+    removed: Vec<&'a str>,
     files: &'a [PathBuf],
     verdict: &'a str,
 }
 
 pub(super) fn run(context: &Context, args: &RemoveArgs) -> Ended {
     let place = Place::at(args.root.root.as_deref());
-    let (installed, troubles) = place.installed(&context.config.cluster_name);
+    let (installed, unclear, troubles) = place.all(&context.config.cluster_name);
     troubles
         .iter()
         .for_each(|trouble| output::error_line(&format!("warning: {trouble}")));
-    let chosen = chosen(&installed, args)?;
-    let files: Vec<PathBuf> = chosen.iter().flat_map(|found| found.files.clone()).collect();
-    let names: Vec<&ScheduleName> = chosen.iter().map(|found| &found.schedule.name).collect();
-    let shown: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
-    let shown = shown.join(", ");
+    let chosen = chosen(&installed, &unclear, args)?;
+    let files: Vec<PathBuf> = chosen
+        .iter()
+        .flat_map(|found| place.paths(found.scheduler, &found.stem))
+        .collect();
+    let mut names: Vec<&str> = chosen.iter().map(|found| found.name).collect();
+    names.dedup();
+    let shown = names.join(", ");
     if !args.dry_run {
         for found in &chosen {
-            take_away(&place, found.scheduler, &found.schedule).map_err(|error| {
+            take_away(&place, found.scheduler, &found.stem).map_err(|error| {
                 Trouble::new(Outcome::Failed, format!("{error:#}")).hint("schedules belong to root: run it with sudo")
             })?;
         }
@@ -45,6 +48,19 @@ pub(super) fn run(context: &Context, args: &RemoveArgs) -> Ended {
         (false, true) => format!("dry run; schedule {shown} would be removed: {}", listed(&files)),
         (false, false) => format!("schedule {shown} is removed; its backups stay"),
     };
+    if args.all && !unclear.is_empty() {
+        let left: Vec<PathBuf> = unclear.iter().map(|file| file.path.clone()).collect();
+        let done = if chosen.is_empty() {
+            String::new()
+        } else {
+            format!("{verdict}; ")
+        };
+        let text = format!("{done}not understood, and so not removed: {}", listed(&left));
+        return Err(Trouble::new(Outcome::Failed, text).hint(format!(
+            "if it is of this cluster: kbo schedule remove {}",
+            unclear[0].name
+        )));
+    }
     if context.global.json {
         output::json(&Document {
             outcome: Outcome::Done,
@@ -59,48 +75,74 @@ pub(super) fn run(context: &Context, args: &RemoveArgs) -> Ended {
     Ok(Outcome::Done)
 }
 
-fn chosen<'a>(installed: &'a [Installed], args: &RemoveArgs) -> Result<Vec<&'a Installed>, Trouble> {
-    let names: Vec<&ScheduleName> = args.names.iter().chain(&args.named).collect();
-    let there: Vec<String> = installed.iter().map(|found| found.schedule.name.to_string()).collect();
-    let there = if there.is_empty() {
+/// What is to be removed.
+struct Chosen<'a> {
+    name: &'a str,
+    stem: String,
+    scheduler: Scheduler,
+}
+
+fn chosen<'a>(
+    installed: &'a [Installed],
+    unclear: &'a [Unclear],
+    args: &RemoveArgs,
+) -> Result<Vec<Chosen<'a>>, Trouble> {
+    let names: Vec<&str> = args.names.iter().chain(&args.named).map(ScheduleName::as_str).collect();
+    let known = installed.iter().map(|found| found.schedule.name.as_str());
+    let by_file = unclear.iter().map(|file| file.name.as_str());
+    let mut all: Vec<&str> = known.chain(by_file).collect();
+    all.dedup();
+    let there = if all.is_empty() {
         "there is none".to_owned()
     } else {
-        format!("there are {}", there.join(", "))
+        format!("there are {}", all.join(", "))
     };
     let usage = |text: String| Trouble::new(Outcome::Usage, text);
-    if let Some(unknown) = names
-        .iter()
-        .find(|name| installed.iter().all(|found| found.schedule.name != ***name))
-    {
+    if let Some(unknown) = names.iter().find(|name| !all.contains(name)) {
         return Err(usage(format!(
             "no schedule of this cluster is called {unknown}; {there}"
         )));
     }
-    let kind: Option<BackupKind> = args.kind.map(Into::into);
-    let fits = |found: &&Installed| names.contains(&&found.schedule.name) || kind == Some(found.schedule.kind);
-    if !names.is_empty() || kind.is_some() {
-        let chosen: Vec<&Installed> = installed.iter().filter(fits).collect();
-        return match (chosen.is_empty(), kind) {
-            (true, Some(kind)) => Err(usage(format!("no schedule of this cluster is of kind {kind}; {there}"))),
-            _ => Ok(chosen),
-        };
-    }
-    if installed.len() > 1 && !args.all {
+    let is_choice = !names.is_empty() || args.kind.is_some();
+    if !is_choice && !args.all && (all.len() > 1 || !unclear.is_empty()) {
         return Err(usage(format!("which schedule? {there}")).hint("name it, or --all"));
     }
-    Ok(installed.iter().collect())
+    let kind: Option<BackupKind> = args.kind.map(Into::into);
+    let clear = installed
+        .iter()
+        .filter(|found| {
+            !is_choice || names.contains(&found.schedule.name.as_str()) || kind == Some(found.schedule.kind)
+        })
+        .map(|found| Chosen {
+            name: found.schedule.name.as_str(),
+            stem: found.schedule.stem(),
+            scheduler: found.scheduler,
+        });
+    // What a file is that is not understood only its name tells, so only by that it is taken.
+    let named = unclear
+        .iter()
+        .filter(|file| names.contains(&file.name.as_str()))
+        .map(|file| Chosen {
+            name: &file.name,
+            stem: file.stem.clone(),
+            scheduler: file.scheduler,
+        });
+    let chosen: Vec<Chosen<'_>> = clear.chain(named).collect();
+    match (chosen.is_empty(), kind) {
+        (true, Some(kind)) => Err(usage(format!("no schedule of this cluster is of kind {kind}; {there}"))),
+        _ => Ok(chosen),
+    }
 }
 
 /// Removes the files of a schedule, and has its scheduler see it. A file that is not kbo's stays.
-pub(super) fn take_away(place: &Place, scheduler: Scheduler, schedule: &Schedule) -> anyhow::Result<()> {
-    let stem = schedule.stem();
+pub(super) fn take_away(place: &Place, scheduler: Scheduler, stem: &str) -> anyhow::Result<()> {
     let timer = format!("{stem}.timer");
     let systemctl = Systemctl::default();
     let speaks = scheduler == Scheduler::Systemd && !place.is_image() && Scheduler::of_machine() == Scheduler::Systemd;
     if speaks {
         systemctl.disable(&timer)?;
     }
-    for path in place.paths(scheduler, &stem) {
+    for path in place.paths(scheduler, stem) {
         match scheduler::read(&path)? {
             Held::Ours(_) | Held::Unclear(_) => {
                 scheduler::remove(&path)?;
