@@ -426,3 +426,16 @@ fn a_backup_from_the_future_is_no_last_success() {
     scene.json(&["backup"]);
     assert!(!read(&scene, "metrics/kbo.prom").contains("last_success"));
 }
+
+#[test]
+fn a_run_without_a_report_tells_what_failed_after_it_as_well() {
+    let scene = Scene::new();
+    hooked(&scene, "before = [\"false\"]\nalways = [\"exit 5\"]\n");
+    let (code, document) = scene.json(&["backup"]);
+    assert_eq!(code, 3);
+    let warning = document["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("hooks.always") && warning.contains("exit code 5"),
+        "{document}"
+    );
+}

@@ -150,8 +150,7 @@ impl Attended {
             outcome: trouble.outcome,
             verdict: trouble.verdict.clone(),
         };
-        let (runs, _) = self.afterwards(&said, None).await;
-        trouble.hooks = runs;
+        (trouble.hooks, trouble.warnings) = self.afterwards(&said, None).await;
         trouble
     }
 

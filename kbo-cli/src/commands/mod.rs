@@ -60,6 +60,9 @@ pub(crate) struct Trouble {
     /// The hooks that ran.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     hooks: Vec<HookRun>,
+    /// What failed of what follows a run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 impl Trouble {
@@ -69,6 +72,7 @@ impl Trouble {
             verdict: verdict.into(),
             hint: None,
             hooks: vec![],
+            warnings: vec![],
         }
     }
 
