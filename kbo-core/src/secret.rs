@@ -3,8 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
+use zeroize::Zeroize;
 
-/// A text that only [`Secret::expose`] gives away. `Debug`, `Display` and `Serialize` show `[redacted]`.
+/// A text that only [`Secret::expose`] gives away. `Debug`, `Display` and `Serialize` show `[redacted]`. Its bytes are wiped
+/// when it is dropped.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -21,6 +23,12 @@ impl Secret {
     /// The secret itself: for the one place that needs it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

@@ -2,7 +2,9 @@
 
 pub mod clock;
 pub mod container;
+pub mod files;
 pub mod journal;
+pub mod listener;
 pub mod monitor;
 pub mod node;
 pub mod store;

@@ -10,6 +10,8 @@ use crate::ids::{ClusterId, NodeName, RunId};
 use crate::inventory::Dataset;
 use crate::manifest::{DirRecord, FileRecord, Sha256};
 pub use crate::ports::container::{ContainerReport, ContainerRequest, FormatReport, FormatRequest, QuorumSetup};
+pub use crate::ports::files::{FilesReport, FilesRequest, NewFile, PlacedFile};
+pub use crate::ports::listener::{ListenerFacts, Shown};
 use crate::ports::stream::{ByteSink, ByteSource};
 
 /// One node, reached somehow.
@@ -79,6 +81,18 @@ pub trait NodeTransport: Send + Sync {
 
     /// Removes work folders: of one run, or of every run but those named.
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError>;
+
+    /// Puts small files into a directory of the node, or looks at them.
+    async fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError> {
+        let _ = request;
+        Err(NodeError::new(NodeErrorKind::State, "not supported"))
+    }
+
+    /// The node's listeners; with `handshake` the certificates that those with TLS show.
+    async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError> {
+        let _ = handshake;
+        Err(NodeError::new(NodeErrorKind::State, "not supported"))
+    }
 
     /// Gives the lease back: from here on the node undoes nothing by itself, and only the run's journal knows the way. Where
     /// that takes no goodbye, the connection stays.

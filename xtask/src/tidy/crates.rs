@@ -36,18 +36,31 @@ const RULES: &[Rule] = &[
         never: &["ssh2", "bollard", "kafka-protocol", "openssl", "clap", "figment"],
     },
     Rule {
+        name: "kbo-certs",
+        may: &["kbo-core"],
+        never: &[
+            "ssh2",
+            "bollard",
+            "kafka-protocol",
+            "openssl",
+            "clap",
+            "figment",
+            "tokio",
+        ],
+    },
+    Rule {
         name: "kbo-transport",
-        may: &["kbo-core", "kbo-archive"],
+        may: &["kbo-core", "kbo-archive", "kbo-certs"],
         never: &["clap", "figment", "indicatif"],
     },
     Rule {
         name: "kbo-cli",
-        may: &["kbo-core", "kbo-archive", "kbo-transport"],
+        may: &["kbo-core", "kbo-archive", "kbo-certs", "kbo-transport"],
         never: &["ssh2", "bollard", "zstd", "tar"],
     },
     Rule {
         name: "kbo-fuzz",
-        may: &["kbo-core", "kbo-archive", "kbo-transport"],
+        may: &["kbo-core", "kbo-archive", "kbo-certs", "kbo-transport"],
         never: &["clap"],
     },
     Rule {
