@@ -1,8 +1,21 @@
 //! PKCS12 (RFC 7292), as Java and OpenSSL read it.
+//!
+//! The containers and their cryptography are p12-keystore's; here is what Java makes of them: which bag is an entry, what its
+//! alias is, which certificates are a key's chain.
+
+use std::collections::BTreeSet;
 
 use kbo_core::secret::Secret;
+use p12_keystore::error::Error;
+use p12_keystore::{
+    CertificateBag, EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, Pkcs12Archive, PrivateKeyChain,
+};
 
-use crate::store::{Store, StoreError};
+use crate::store::rules;
+use crate::store::{Certificate, Content, Entry, PrivateKey, Store, StoreError};
+
+/// No store of certificates is larger; the work that a reader can be put to grows with it.
+const LARGEST: usize = 4 << 20;
 
 /// The codec of PKCS12.
 #[derive(Debug, Clone, Copy)]
@@ -11,7 +24,7 @@ pub struct Pkcs12;
 /// Which algorithms protect a PKCS12 store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
-    /// PBES2 with AES-256 and HMAC-SHA256: Java from 8u301 and 11.0.12 on, OpenSSL from 1.1 on.
+    /// PBES2 with AES-256 and HMAC-SHA256, 10,000 iterations, as keytool's own: Java from 8u301 and 11.0.12 on, OpenSSL from 1.1 on.
     #[default]
     Modern,
     /// 3DES and HMAC-SHA1, the only ones that older Java reads.
@@ -21,19 +34,179 @@ pub enum Profile {
 impl Pkcs12 {
     /// Reads a store, whichever profile it has.
     ///
+    /// Entries are what Java takes for them: keys, and certificates that Java's own attribute marks as trusted. Keys come first.
+    /// A store without a checksum is refused: nothing would show that it was altered. Before the checksum has proven the password
+    /// no more than a million iterations are computed.
+    ///
     /// # Errors
     /// A wrong password, and every kind of bytes that are no PKCS12.
     pub fn read(bytes: &[u8], password: &Secret) -> Result<Store, StoreError> {
-        let _ = (bytes, password);
-        Err(StoreError::Unsupported("PKCS12".to_owned()))
+        if bytes.len() > LARGEST {
+            return Err(malformed(format!("it is larger than {LARGEST} bytes")));
+        }
+        shape::has_checksum(bytes)?;
+        let archive = Pkcs12Archive::from_pkcs12(bytes, password.expose()).map_err(|error| meaning(&error))?;
+        let mut entries = Vec::new();
+        for (at, bag) in archive.keys.iter().enumerate() {
+            let id = bag.local_key_id.as_ref().map(AsRef::<[u8]>::as_ref);
+            let leaf = archive
+                .certs
+                .iter()
+                .find(|cert| id.is_some() && cert.local_key_id.as_deref() == id);
+            let alias = bag.friendly_name.clone().unwrap_or_else(|| (at + 1).to_string());
+            let Some(leaf) = leaf else {
+                return Err(StoreError::Unsupported(format!(
+                    "a key without its certificate ({alias})"
+                )));
+            };
+            entries.push(Entry {
+                alias,
+                created_ms: id.and_then(shape::time).unwrap_or(0),
+                content: Content::Key {
+                    key: PrivateKey::from_pkcs8(bag.key.as_der()),
+                    chain: chain(leaf, &archive.certs),
+                },
+            });
+        }
+        let trusted = archive
+            .certs
+            .iter()
+            .filter(|cert| cert.trusted && cert.local_key_id.is_none());
+        for (at, bag) in trusted.enumerate() {
+            entries.push(Entry {
+                alias: bag
+                    .friendly_name
+                    .clone()
+                    .unwrap_or_else(|| format!("trusted-{}", at + 1)),
+                created_ms: 0,
+                content: Content::Trusted(Certificate(bag.cert.as_der().to_vec())),
+            });
+        }
+        if entries.is_empty() && !archive.certs.is_empty() {
+            let what = "a store whose certificates are not marked as trusted (as `openssl pkcs12 -nokeys` makes them): Java takes it for empty, and it";
+            return Err(StoreError::Unsupported(what.to_owned()));
+        }
+        Ok(Store { entries })
     }
 
     /// Writes a store; its keys have the store's own password, as Java wants it.
     ///
+    /// Two writes differ in salts, initialisation vectors and what is computed with them, and in nothing else.
+    ///
     /// # Errors
     /// Aliases that Java would take for one, a password with other than printable ASCII characters: Java refuses it.
     pub fn write(store: &Store, password: &Secret, profile: Profile) -> Result<Vec<u8>, StoreError> {
-        let _ = (store, password, profile);
-        Err(StoreError::Unsupported("PKCS12".to_owned()))
+        rules::long_enough(password)?;
+        if !password.expose().chars().all(|c| (' '..='~').contains(&c)) {
+            let why = "the password has other than printable ASCII characters: Java opens no PKCS12 store with it";
+            return Err(StoreError::Unwritable(why.to_owned()));
+        }
+        let mut keystore = KeyStore::new();
+        let mut ids = BTreeSet::new();
+        for (entry, alias) in store.entries.iter().zip(rules::aliases(store)?) {
+            if alias.chars().any(|c| u32::from(c) > 0xFFFF) {
+                let why = format!("the alias {alias} has a character that PKCS12 cannot hold");
+                return Err(StoreError::Unwritable(why));
+            }
+            let of = |error: &Error| StoreError::Unwritable(format!("{alias}: {error}"));
+            let certificate =
+                |der: &Certificate| p12_keystore::Certificate::from_der(&der.0).map_err(|error| of(&error));
+            let content = match &entry.content {
+                Content::Key { key, chain } => {
+                    // With one id twice Java would pair a key with another's certificate.
+                    let time = (entry.created_ms..).find(|time| ids.insert(*time)).unwrap_or_default();
+                    let certificates = chain.iter().map(certificate).collect::<Result<Vec<_>, _>>()?;
+                    let key = p12_keystore::PrivateKey::from_der(key.pkcs8()).map_err(|error| of(&error))?;
+                    let chain = PrivateKeyChain::new(format!("Time {time}"), key, certificates);
+                    KeyStoreEntry::PrivateKeyChain(chain)
+                }
+                Content::Trusted(trusted) => KeyStoreEntry::Certificate(certificate(trusted)?),
+            };
+            keystore.add_entry(&alias, content);
+        }
+        let writer = keystore.writer(password.expose());
+        let writer = match profile {
+            Profile::Modern => writer,
+            Profile::Legacy => writer
+                .encryption_algorithm(EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc)
+                .mac_algorithm(MacAlgorithm::HmacSha1),
+        };
+        writer
+            .write()
+            .map_err(|error| StoreError::Unwritable(format!("the store cannot be encoded: {error}")))
+    }
+}
+
+/// The leaf and those who vouch for it, as Java goes: by name, through all of the store's certificates, those that are entries of
+/// their own as well, up to one that vouches for itself.
+fn chain(leaf: &CertificateBag, all: &[CertificateBag]) -> Vec<Certificate> {
+    let mut chain = vec![&leaf.cert];
+    while let Some(last) = chain.last().filter(|last| last.issuer() != last.subject()) {
+        let issuer = |cert: &&CertificateBag| cert.cert.subject() == last.issuer() && !chain.contains(&&cert.cert);
+        let Some(next) = all.iter().find(issuer) else { break };
+        chain.push(&next.cert);
+    }
+    chain.iter().map(|cert| Certificate(cert.as_der().to_vec())).collect()
+}
+
+fn malformed(why: impl Into<String>) -> StoreError {
+    StoreError::Malformed {
+        format: "PKCS12",
+        why: why.into(),
+    }
+}
+
+/// What an error of the library means.
+fn meaning(error: &Error) -> StoreError {
+    match error {
+        Error::MacError(_) | Error::UnpadError | Error::Pkcs5Error(_) => StoreError::WrongPassword,
+        Error::UnsupportedEncryptionScheme | Error::UnsupportedMacAlgorithm => StoreError::Unsupported(
+            "an algorithm of this PKCS12 store (PBMAC1, or another than 3DES, RC2 and AES)".to_owned(),
+        ),
+        Error::UnsupportedContentType | Error::UnsupportedCertificateType => {
+            StoreError::Unsupported("a PKCS12 store that is signed, or holds other than X.509 certificates,".to_owned())
+        }
+        Error::InvalidVersion => StoreError::Unsupported("this version of PKCS12".to_owned()),
+        Error::InvalidParameters => malformed("it asks for more than a million iterations, or has broken parameters"),
+        other => malformed(other.to_string()),
+    }
+}
+
+/// What can be told of the bytes alone.
+mod shape {
+    use der::asn1::AnyRef;
+    use der::{Reader, SliceReader};
+
+    use super::{StoreError, malformed};
+
+    /// Whether the outermost sequence has all its three parts: version, content, checksum.
+    pub(super) fn has_checksum(bytes: &[u8]) -> Result<(), StoreError> {
+        let parts = parts(bytes).map_err(|error| malformed(error.to_string()))?;
+        match parts {
+            3.. => Ok(()),
+            2 => Err(StoreError::Unsupported(
+                "a PKCS12 store without a checksum: nothing shows whether it was altered; it".to_owned(),
+            )),
+            _ => Err(malformed("it has no content")),
+        }
+    }
+
+    fn parts(bytes: &[u8]) -> der::Result<usize> {
+        let mut reader = SliceReader::new(bytes)?;
+        let count = reader.sequence(|reader| {
+            let mut count = 0;
+            while !reader.is_finished() {
+                reader.decode::<AnyRef<'_>>()?;
+                count += 1;
+            }
+            Ok::<usize, der::Error>(count)
+        })?;
+        reader.finish()?;
+        Ok(count)
+    }
+
+    /// The time in Java's local key ids: `Time 1700000000000`.
+    pub(super) fn time(id: &[u8]) -> Option<u64> {
+        std::str::from_utf8(id).ok()?.strip_prefix("Time ")?.parse().ok()
     }
 }

@@ -14,9 +14,9 @@ pub struct Store {
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its alias. Java compares aliases without case and shows them in lower case.
+    /// Its alias. Java compares aliases without case: they are written in lower case.
     pub alias: String,
-    /// When it was made, in milliseconds since 1970. Where a format holds none it is 0 when read.
+    /// When it was made, in milliseconds since 1970. PKCS12 has none for trusted certificates: read, it is 0 there.
     pub created_ms: u64,
     /// What it holds.
     pub content: Content,
@@ -48,6 +48,10 @@ impl PrivateKey {
     /// Wraps PKCS8 as DER.
     pub fn from_pkcs8(der: impl Into<Vec<u8>>) -> Self {
         Self(Zeroizing::new(der.into()))
+    }
+
+    pub(crate) fn wrap(der: Zeroizing<Vec<u8>>) -> Self {
+        Self(der)
     }
 
     /// The key's bytes, for the one place that needs them.
@@ -89,4 +93,48 @@ pub enum StoreError {
     /// What is to be written cannot be.
     #[error("{0}")]
     Unwritable(String),
+}
+
+/// Rules of Java's that both formats share.
+pub(crate) mod rules {
+    use super::{Content, Store, StoreError};
+    use kbo_core::secret::Secret;
+
+    /// The least that keytool takes.
+    const SHORTEST_PASSWORD: usize = 6;
+
+    /// The aliases in the order of the entries, as Java will know them: in lower case.
+    ///
+    /// # Errors
+    /// An alias that is empty, or one that Java would take for another; a key without a certificate.
+    pub(crate) fn aliases(store: &Store) -> Result<Vec<String>, StoreError> {
+        let mut aliases: Vec<String> = Vec::with_capacity(store.entries.len());
+        for entry in &store.entries {
+            let alias = entry.alias.to_lowercase();
+            if alias.is_empty() {
+                return Err(StoreError::Unwritable("an entry has no alias".to_owned()));
+            }
+            if aliases.contains(&alias) {
+                let why = format!("two entries have the alias {alias}: Java compares them without case");
+                return Err(StoreError::Unwritable(why));
+            }
+            if let Content::Key { chain, .. } = &entry.content
+                && chain.is_empty()
+            {
+                return Err(StoreError::Unwritable(format!("the key {alias} has no certificate")));
+            }
+            aliases.push(alias);
+        }
+        Ok(aliases)
+    }
+
+    /// # Errors
+    /// A password that keytool would not take.
+    pub(crate) fn long_enough(password: &Secret) -> Result<(), StoreError> {
+        if password.expose().chars().count() < SHORTEST_PASSWORD {
+            let why = format!("the password is shorter than {SHORTEST_PASSWORD} characters: keytool refuses it");
+            return Err(StoreError::Unwritable(why));
+        }
+        Ok(())
+    }
 }

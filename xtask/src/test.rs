@@ -88,6 +88,11 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("dockerd", "docker.io"),
     ("systemd-analyze", "systemd"),
     ("cron", "cron"),
+    // Those whose stores kbo's are compared with; pyjks is installed by the tests, and one of its parts is compiled.
+    ("openssl", "openssl"),
+    ("keytool", "default-jdk-headless"),
+    ("python3-config", "python3-dev"),
+    ("python3-config", "python3-venv"),
 ];
 
 /// What building kbo takes besides Rust and a C compiler: OpenSSL is built from its source. `cpan` comes with the whole of Perl.

@@ -1,0 +1,7 @@
+//! Stores against those who wrote the formats: what keytool, OpenSSL and pyjks make is read, and what is written they read.
+
+mod hostile;
+mod identity;
+mod matrix;
+mod round_trip;
+mod tools;
