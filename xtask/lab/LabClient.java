@@ -1,7 +1,11 @@
 import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
 import java.io.PrintStream;
+import java.io.Reader;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -24,7 +28,11 @@ import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.ConsumerGroupListing;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.ScramCredentialInfo;
+import org.apache.kafka.clients.admin.ScramMechanism;
 import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.admin.UserScramCredentialAlteration;
+import org.apache.kafka.clients.admin.UserScramCredentialUpsertion;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -49,7 +57,7 @@ public final class LabClient {
     public static void main(String[] args) {
         System.setOut(System.err);
         if (args.length == 0) {
-            System.err.println("usage: LabClient create|delete|list|produce|commit-group|digest|ready|probe --bootstrap B [OPTIONS]");
+            System.err.println("usage: LabClient create|delete|list|produce|commit-group|digest|ready|probe|scram-user --bootstrap B [OPTIONS]");
             System.exit(2);
         }
         try {
@@ -89,6 +97,7 @@ public final class LabClient {
             case "digest" -> digest();
             case "ready" -> ready();
             case "probe" -> probe();
+            case "scram-user" -> scramUser();
             default -> throw new IllegalArgumentException("unknown subcommand");
         }
     }
@@ -519,7 +528,7 @@ public final class LabClient {
                 while (System.in.read() >= 0) {
                     // Only the end of the input matters.
                 }
-            } catch (java.io.IOException ignored) {
+            } catch (IOException ignored) {
                 // As good as its end.
             }
             stop.set(true);
@@ -570,17 +579,35 @@ public final class LabClient {
         reported.countDown();
     }
 
+    /** A user that may log in by both SCRAM mechanisms, with a password that no command line shows. */
+    private void scramUser() throws Exception {
+        String password = Files.readString(Path.of(text("password-file"))).strip();
+        List<UserScramCredentialAlteration> wanted = new ArrayList<>();
+        for (ScramMechanism mechanism : List.of(ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)) {
+            wanted.add(new UserScramCredentialUpsertion(text("user"), new ScramCredentialInfo(mechanism, 4096), password));
+        }
+        try (Admin admin = admin()) {
+            admin.alterUserScramCredentials(wanted).all().get();
+        }
+        print(Map.of("user", text("user")));
+    }
+
     // ---- configuration
 
-    private Admin admin() {
+    private Admin admin() throws IOException {
         Properties config = clientConfig();
         config.put("request.timeout.ms", "10000");
         config.put("default.api.timeout.ms", "60000");
         return Admin.create(config);
     }
 
-    private Properties clientConfig() {
+    private Properties clientConfig() throws IOException {
         Properties config = new Properties();
+        if (options.containsKey("properties")) {
+            try (Reader file = Files.newBufferedReader(Path.of(text("properties")))) {
+                config.load(file);
+            }
+        }
         config.put("bootstrap.servers", text("bootstrap"));
         config.put("client.id", "kbo-lab");
         config.put("reconnect.backoff.max.ms", "500");
@@ -588,7 +615,7 @@ public final class LabClient {
         return config;
     }
 
-    private Properties probeConfig() {
+    private Properties probeConfig() throws IOException {
         Properties config = clientConfig();
         config.put("acks", "all");
         config.put("linger.ms", "0");
@@ -602,7 +629,7 @@ public final class LabClient {
         return config;
     }
 
-    private Properties consumerConfig(String isolation) {
+    private Properties consumerConfig(String isolation) throws IOException {
         Properties config = clientConfig();
         config.put("isolation.level", isolation);
         config.put("enable.auto.commit", "false");

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::kbo::Kbo;
 use super::world::text;
 use super::{Case, World, data, nodes};
-use crate::lab::{Node, Role};
+use crate::lab::{self, Node, Role};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("three_combined_nodes_are_backed_up_restored_and_rolled", three),
@@ -164,10 +164,7 @@ fn combined(text: &str, node: &Node, all: &[Node]) -> String {
         ("transaction.state.log.replication.factor", replicas.to_string()),
         ("transaction.state.log.min.isr", replicas.min(2).to_string()),
     ];
-    let is_other = |line: &&str| !others.iter().any(|(key, _)| line.starts_with(&format!("{key}=")));
-    let kept = text.lines().filter(is_other).map(|line| format!("{line}\n"));
-    kept.chain(others.iter().map(|(key, value)| format!("{key}={value}\n")))
-        .collect()
+    lab::with_values(text, &others)
 }
 
 /// kbo.toml with the first nodes alone, as combined ones of a cluster with another name.

@@ -16,14 +16,24 @@ use super::{packages, paths};
 pub(super) struct Client {
     classpath: String,
     bootstrap: String,
+    secure: Option<Secure>,
+}
+
+/// What a client of a cluster with TLS needs.
+pub(super) struct Secure {
+    /// Its properties: protocol, credentials, truststore.
+    pub(super) properties: PathBuf,
+    /// The addresses of all names that there are for it.
+    pub(super) hosts: PathBuf,
 }
 
 impl Client {
-    pub(super) fn new(jars: PathBuf, version: &str, bootstrap: String) -> Result<Self> {
+    pub(super) fn new(jars: PathBuf, version: &str, bootstrap: String, secure: Option<Secure>) -> Result<Self> {
         let classes = compile(&jars, version)?;
         Ok(Self {
             classpath: format!("{}:{}/*", classes.display(), jars.display()),
             bootstrap,
+            secure,
         })
     }
 
@@ -61,13 +71,20 @@ impl Client {
             "-Dlog4j.configuration=file:{}",
             paths::source("log4j.properties")?.display()
         );
-        Ok(Cmd::new("java")
-            .args(["-Xmx768m", "-XX:+UseParallelGC", &log4j2, &reload4j, "-cp"])
+        let mut java = Cmd::new("java").args(["-Xmx768m", "-XX:+UseParallelGC", &log4j2, &reload4j]);
+        if let Some(secure) = &self.secure {
+            java = java.arg(format!("-Djdk.net.hosts.file={}", secure.hosts.display()));
+        }
+        let mut client = java
+            .arg("-cp")
             .arg(&self.classpath)
             .arg("LabClient")
             .arg(subcommand)
-            .args(["--bootstrap", &self.bootstrap])
-            .args(args))
+            .args(["--bootstrap", &self.bootstrap]);
+        if let Some(secure) = &self.secure {
+            client = client.arg("--properties").arg(&secure.properties);
+        }
+        Ok(client.args(args))
     }
 }
 

@@ -41,6 +41,14 @@ pub struct Node {
     pub ip: String,
 }
 
+impl Node {
+    /// The name that certificates are made out to: one label below the lab's domain.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("{}.{}", self.name, super::DOMAIN)
+    }
+}
+
 /// The version asked for in the environment, if any.
 pub(super) fn wanted_version() -> Option<String> {
     std::env::var("KAFKA_VERSION")
@@ -102,6 +110,14 @@ pub(super) fn config_files(kind: Kind, node: &Node, log_dir: &str) -> [(&'static
         ("log4j2.properties", LOG4J2.to_owned()),
         ("log4j.properties", RELOAD4J.to_owned()),
     ]
+}
+
+/// Properties with other values for some keys, and keys that they had not.
+pub(crate) fn with_values(text: &str, values: &[(&str, String)]) -> String {
+    let is_other = |line: &&str| !values.iter().any(|(key, _)| line.starts_with(&format!("{key}=")));
+    let kept = text.lines().filter(is_other).map(|line| format!("{line}\n"));
+    kept.chain(values.iter().map(|(key, value)| format!("{key}={value}\n")))
+        .collect()
 }
 
 fn server_properties(kind: Kind, node: &Node, log_dir: &str) -> String {

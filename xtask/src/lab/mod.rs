@@ -1,9 +1,10 @@
 //! Real Kafka clusters on one machine: three controllers and three brokers, started for tests and demonstrations.
 //!
 //! `ssh`: six "VMs" (namespaces of this machine), each with its own sshd and container engine, reached by SSH. `docker`: six
-//! containers of one engine with named volumes. Everything generated lies under `target/lab/`; what is worth keeping between two
+//! containers of one engine with named volumes. `ssh` can be had with TLS and passwords too, from stores that kbo makes and brings. Everything generated lies under `target/lab/`; what is worth keeping between two
 //! labs (image, jars) under `target/lab-cache/`.
 
+mod authority;
 mod clean;
 mod client;
 mod docker_cluster;
@@ -13,6 +14,7 @@ mod kafka;
 mod node;
 mod packages;
 mod paths;
+pub(crate) mod secured;
 mod shell;
 mod ssh_cluster;
 mod state;
@@ -25,12 +27,17 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
 
+pub use authority::{Authority, Key, Set, Validity};
 pub(crate) use clean::in_debian;
 pub use client::Probe;
+pub(crate) use kafka::with_values;
 pub use kafka::{Node, Role};
 pub use node::Lab;
 pub(crate) use paths::workspace;
 pub use shell::Output;
+
+/// The domain below which every node has a name.
+pub const DOMAIN: &str = "lab.kbo.test";
 
 /// Which of the two clusters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -101,6 +108,9 @@ pub enum Command {
     Up {
         /// The cluster.
         kind: Kind,
+        /// With TLS and passwords: brokers speak SASL_SSL, controllers SSL in both directions, with stores that kbo made and brought
+        #[arg(long)]
+        secured: bool,
     },
     /// Take a cluster down and remove all it left, also after a failed start or of another clone.
     Down {
@@ -123,7 +133,7 @@ pub enum Command {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
-    /// Run the lab's Kafka client: create, delete, list, produce, commit-group, digest, ready, probe.
+    /// Run the lab's Kafka client: create, delete, list, produce, commit-group, digest, ready, probe, scram-user.
     Client {
         /// The cluster.
         kind: Kind,
@@ -149,9 +159,15 @@ pub enum Command {
 /// Fails with what could not be done and, where it is known, what to do about it.
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Up { kind } => {
+        Command::Up { kind, secured } => {
+            if secured && kind != Kind::Ssh {
+                bail!("only the cluster of VMs can be secured: `cargo xtask lab up ssh --secured`");
+            }
             let started = Instant::now();
             let lab = Lab::up(kind)?;
+            if secured && !lab.is_secured() {
+                secured::secure(&lab, &crate::test::kbo_program()?)?;
+            }
             crate::say(&format!(
                 "lab: {} is up after {} s",
                 kind.name(),

@@ -9,11 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::client::{Client, Probe};
+use super::client::{Client, Probe, Secure};
 use super::kafka::{self, Node, Role};
 use super::shell::{Cmd, Output};
 use super::state::State;
-use super::{Kind, docker_cluster, engine, image, paths, ssh_cluster, vm};
+use super::{Kind, docker_cluster, engine, image, paths, secured, ssh_cluster, vm};
 
 /// How long a container may take to stop in good order, in seconds.
 const STOP_SECONDS: &str = "120";
@@ -196,7 +196,21 @@ impl Lab {
     /// Where clients find the brokers.
     #[must_use]
     pub fn bootstrap(&self) -> String {
-        kafka::bootstrap(self.kind)
+        match self.is_secured() {
+            true => secured::bootstrap(&self.nodes),
+            false => kafka::bootstrap(self.kind),
+        }
+    }
+
+    /// Whether clients need TLS and a password.
+    #[must_use]
+    pub fn is_secured(&self) -> bool {
+        self.client_properties().exists()
+    }
+
+    /// What they need, while they need it.
+    pub(super) fn client_properties(&self) -> PathBuf {
+        self.dir().join("client.properties")
     }
 
     /// The directory of the lab's files: kbo.toml, store, and for `ssh` the key and known_hosts.
@@ -336,6 +350,16 @@ impl Lab {
         }
     }
 
+    /// The directory of a node's keystores as this machine sees it; only the VMs have one.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the node is unknown.
+    pub fn certificates_dir(&self, node: &str) -> Result<PathBuf> {
+        let node = self.node(node)?;
+        Ok(ssh_cluster::vm_dir(&node.name)?.join("data/cluster/certificates"))
+    }
+
     /// The names in a node's data directory, sorted.
     ///
     /// # Errors
@@ -456,7 +480,11 @@ impl Lab {
 
     fn client_of(&self, bootstrap: String) -> Result<Client> {
         let version = &self.state.kafka_version;
-        Client::new(image::jars(version)?, version, bootstrap)
+        let secure = self.is_secured().then(|| Secure {
+            properties: self.client_properties(),
+            hosts: self.dir().join("hosts"),
+        });
+        Client::new(image::jars(version)?, version, bootstrap, secure)
     }
 
     fn node(&self, name: &str) -> Result<&Node> {

@@ -17,6 +17,7 @@ pub(super) const COMMON: &[Need] = &[
     ("iptables", "iptables"),
     ("nsenter", "util-linux"),
     ("javac", "default-jdk-headless"),
+    ("openssl", "openssl"),
 ];
 
 /// What the VMs need besides.

@@ -10,12 +10,15 @@ use anyhow::{Context, Result, bail};
 use super::kafka::{self, Node};
 use super::shell::Cmd;
 use super::state::{State, VmState};
-use super::{Kind, image, packages, paths, vm};
+use super::{Kind, image, packages, paths, secured, vm};
 
 /// Kafka's configuration directory on a VM.
 pub(super) const CONFIG: &str = "/data/cluster/config";
 /// Kafka's log.dirs on a VM.
 pub(super) const DATA: &str = "/data/cluster/data";
+/// Where keystores are put on a VM, and what Kafka calls that place.
+pub(super) const CERTIFICATES: &str = "/data/cluster/certificates";
+pub(super) const SECRETS: &str = "/etc/kafka/secrets";
 /// The user that is not root, and may become it with `sudo -n`.
 const PLAIN_USER: &str = "ops";
 
@@ -43,6 +46,7 @@ pub(super) fn up(state: &mut State) -> Result<()> {
         known_hosts.push_str(&furnish(node, &dir, &nodes)?);
     }
     fs::write(dir.join("known_hosts"), known_hosts)?;
+    fs::write(dir.join("hosts"), hosts(&nodes))?;
     vm::make_bridge()?;
     for node in &nodes {
         let pid = vm::start(node, &vm_dir(&node.name)?)?;
@@ -99,6 +103,8 @@ fn run_container(node: &Node, pid: u32, version: &str) -> Result<()> {
             &format!("{CONFIG}:/etc/kafka:ro"),
             "--volume",
             &format!("{DATA}:{DATA}"),
+            "--volume",
+            &format!("{CERTIFICATES}:{SECRETS}:ro"),
         ])
         .args([
             "--entrypoint",
@@ -132,11 +138,7 @@ fn furnish(node: &Node, lab: &Path, nodes: &[Node]) -> Result<String> {
     keygen(&ssh.join("ssh_host_ed25519_key"), &node.name)?;
     fs::copy(lab.join("id_ed25519.pub"), ssh.join("authorized_keys"))?;
     fs::write(ssh.join("sshd_config"), sshd_config(node))?;
-    let mut hosts = String::from("127.0.0.1 localhost\n");
-    for other in nodes {
-        hosts.push_str(&format!("{} {}\n", other.ip, other.name));
-    }
-    replace(&etc.join("hosts"), &hosts, 0o644)?;
+    replace(&etc.join("hosts"), &hosts(nodes), 0o644)?;
     replace(&etc.join("hostname"), &format!("{}\n", node.name), 0o644)?;
     users(&etc)?;
     let home = dir.join("home").join(PLAIN_USER);
@@ -152,10 +154,24 @@ fn furnish(node: &Node, lab: &Path, nodes: &[Node]) -> Result<String> {
         fs::write(config.join(name), text)?;
     }
     std::os::unix::fs::chown(&data, Some(1000), Some(1000))?;
+    let certificates = dir.join("data/cluster/certificates");
+    fs::create_dir_all(&certificates)?;
+    fs::set_permissions(&certificates, fs::Permissions::from_mode(0o750))?;
+    std::os::unix::fs::chown(&certificates, Some(1000), Some(1000))?;
 
     let public = fs::read_to_string(ssh.join("ssh_host_ed25519_key.pub")).context("cannot read a host key")?;
     let key = public.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
     Ok(format!("{} {key}\n", node.ip))
+}
+
+/// The names of all nodes: short ones, and those that certificates have. A container on its VM's network gets them too.
+fn hosts(nodes: &[Node]) -> String {
+    let names = nodes
+        .iter()
+        .map(|node| format!("{} {} {}\n", node.ip, node.name, node.host()));
+    std::iter::once("127.0.0.1 localhost\n".to_owned())
+        .chain(names)
+        .collect()
 }
 
 /// A copy of the machine's /etc, without what belongs to its own sshd and engine.
@@ -245,10 +261,12 @@ fn write_config(dir: &Path, nodes: &[Node], version: &str) -> Result<()> {
         dir.join("known_hosts"),
     );
     text.push_str(&format!(
-        "\n[defaults.container]\nimage = {:?}\n{}network = \"host\"\nrestart = \"always\"\nconfig_mount = \"/etc/kafka\"\ndata_mount = \"{DATA}\"\n",
+        "\n[defaults.container]\nimage = {:?}\n{}network = \"host\"\nrestart = \"always\"\nconfig_mount = \"/etc/kafka\"\ndata_mount = \"{DATA}\"\n\
+         mounts = [\"{CERTIFICATES}:{SECRETS}:ro\"]\n",
         image::tag(version),
         kafka::container_toml(Kind::Ssh, DATA),
     ));
+    text.push_str(&secured::certs_toml(dir));
     for node in nodes {
         text.push_str(&format!(
             "\n[[node]]\nname = \"{}\"\nrole = \"{}\"\nhost = \"{}\"\n",
