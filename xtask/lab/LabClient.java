@@ -31,7 +31,6 @@ import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.ScramCredentialInfo;
 import org.apache.kafka.clients.admin.ScramMechanism;
 import org.apache.kafka.clients.admin.TopicDescription;
-import org.apache.kafka.clients.admin.UserScramCredentialAlteration;
 import org.apache.kafka.clients.admin.UserScramCredentialUpsertion;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -582,12 +581,12 @@ public final class LabClient {
     /** A user that may log in by both SCRAM mechanisms, with a password that no command line shows. */
     private void scramUser() throws Exception {
         String password = Files.readString(Path.of(text("password-file"))).strip();
-        List<UserScramCredentialAlteration> wanted = new ArrayList<>();
-        for (ScramMechanism mechanism : List.of(ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)) {
-            wanted.add(new UserScramCredentialUpsertion(text("user"), new ScramCredentialInfo(mechanism, 4096), password));
-        }
         try (Admin admin = admin()) {
-            admin.alterUserScramCredentials(wanted).all().get();
+            // A request may alter a user only once.
+            for (ScramMechanism mechanism : List.of(ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)) {
+                ScramCredentialInfo info = new ScramCredentialInfo(mechanism, 4096);
+                admin.alterUserScramCredentials(List.of(new UserScramCredentialUpsertion(text("user"), info, password))).all().get();
+            }
         }
         print(Map.of("user", text("user")));
     }
