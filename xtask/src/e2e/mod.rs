@@ -17,8 +17,10 @@ mod refusal;
 mod restore;
 mod retention;
 mod schedule;
+mod secured;
 mod setup;
 mod store;
+mod tls;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -59,6 +61,7 @@ fn cases(kind: Kind) -> Vec<Case> {
             menu::CASES,
             containers::SSH_CASES,
             schedule::CASES,
+            secured::CASES,
         ]
         .into_iter()
         .flatten()

@@ -8,6 +8,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::lab::{Kind, Lab};
 
+/// How the folders begin in which kbo stages keystores.
+const STAGED: &str = ".kbo-staged";
+
 /// A container as its engine describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Container {
@@ -121,6 +124,12 @@ pub(crate) fn leftovers(lab: &Lab) -> Result<Vec<String>> {
             }
         }
         if lab.kind() == Kind::Ssh {
+            let certificates = std::fs::read_dir(lab.certificates_dir(&node.name)?)?;
+            for entry in certificates.flatten() {
+                if entry.file_name().to_string_lossy().starts_with(STAGED) {
+                    found.push(entry.path().display().to_string());
+                }
+            }
             found.extend(
                 agents(lab, &node.name)?
                     .iter()
@@ -158,6 +167,11 @@ fn agents(lab: &Lab, node: &str) -> Result<Vec<String>> {
 pub(crate) fn clear_away(lab: &Lab) -> Result<()> {
     for node in lab.nodes() {
         if lab.kind() == Kind::Ssh {
+            for entry in std::fs::read_dir(lab.certificates_dir(&node.name)?)?.flatten() {
+                if entry.file_name().to_string_lossy().starts_with(STAGED) {
+                    std::fs::remove_dir_all(entry.path())?;
+                }
+            }
             for agent in agents(lab, &node.name)? {
                 let pid = agent.split(' ').next().unwrap_or_default();
                 lab.exec(&node.name, &["kill", "-9", pid])?;
