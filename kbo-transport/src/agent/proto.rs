@@ -220,6 +220,7 @@ pub struct Open {
     key_password: Option<String>,
     verify_hostname: bool,
     engine_paths: Vec<(String, String)>,
+    seen_paths: Vec<(String, String)>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -256,6 +257,7 @@ impl From<&NodeSpec> for Open {
             key_password: exposed(&spec.kafka.key_password),
             verify_hostname: spec.kafka.verify_hostname,
             engine_paths: spec.engine_paths.clone(),
+            seen_paths: spec.seen_paths.clone(),
         }
     }
 }
@@ -281,6 +283,7 @@ impl From<Open> for NodeSpec {
                 verify_hostname: open.verify_hostname,
             },
             engine_paths: open.engine_paths,
+            seen_paths: open.seen_paths,
         }
     }
 }

@@ -7,6 +7,7 @@ mod engine_socket;
 #[cfg(test)]
 pub(crate) mod fake;
 mod format;
+pub mod paths;
 mod redact;
 mod spec;
 mod streams;
