@@ -19,7 +19,8 @@ pub fn on_node(mounts: &[Mount], path_in_container: &str) -> Option<PathBuf> {
     });
     let (_, mount, rest) = candidates.max_by_key(|(depth, ..)| *depth)?;
     let source = normal(Path::new(&mount.source))?;
-    Some(source.join(rest))
+    // Joined with nothing it would end in a slash.
+    Some(source.components().chain(rest.components()).collect())
 }
 
 /// Without `.`, doubled and trailing slashes.
