@@ -11,6 +11,7 @@
 
 pub mod client;
 mod connection;
+pub mod files;
 pub mod lease;
 pub mod proto;
 pub mod serve;

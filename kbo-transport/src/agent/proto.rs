@@ -10,14 +10,16 @@ use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::FileRecord;
 use kbo_core::ports::node::{
     ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
-    ContainerState, FactsRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeFacts,
-    PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport, StageRequest, StartOutcome, StopOutcome,
-    StopRequest, SwapOutcome, SwapRequest,
+    ContainerState, FactsRequest, FilesReport, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion, NodeError,
+    NodeFacts, PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport, StageRequest, StartOutcome,
+    StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::secret::Secret;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
 
+use super::files::Files;
 use crate::kafka::KafkaAccess;
 use crate::local::NodeSpec;
 
@@ -25,7 +27,7 @@ use crate::local::NodeSpec;
 pub const MAGIC: &[u8; 8] = b"\0kbo-ag\n";
 
 /// The protocol's version; both ends must speak the same.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The longest payload of a message.
 pub const MAX_MESSAGE: usize = 4 << 20;
@@ -204,7 +206,7 @@ impl Hello {
     }
 }
 
-/// Which node to serve. The only message with secrets in it, which it gives away on purpose: the type that holds them everywhere
+/// Which node to serve. Holds secrets, which it gives away on purpose: the type that holds them everywhere
 /// else would send its redacted form. Never logged.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Open {
@@ -324,6 +326,8 @@ pub enum Request {
     QuorumSetup(String),
     /// `format`
     Format(FormatRequest),
+    /// `files`; holds keys.
+    Files(Files),
 }
 
 impl Request {
@@ -339,6 +343,9 @@ impl Request {
     /// Whether it may be sent again when nobody knows if it was carried out: nothing of it depends on the connection, and
     /// carrying it out twice is carrying it out once.
     pub fn may_be_repeated(&self) -> bool {
+        if let Request::Files(files) = self {
+            return files.may_be_repeated();
+        }
         matches!(
             self,
             Request::Facts(_)
@@ -388,6 +395,8 @@ pub enum Reply {
     QuorumSetup(QuorumSetup),
     /// `format`
     Format(FormatReport),
+    /// `files`
+    Files(FilesReport),
 }
 
 /// Some entries of a list of the message that follows.
@@ -529,14 +538,45 @@ fn parts<T: Serialize>(name: &str, list: &[T], frames: &mut Vec<Frame>) -> Resul
 /// # Errors
 /// A message that is longer than a frame may be.
 pub fn encode<T: Serialize>(message: &T) -> Result<Bytes, ProtoError> {
-    let json = serde_json::to_vec(message).map_err(unencodable)?;
+    // As long as it will be from the beginning, since a buffer that grows leaves copies behind; and wiped when it is sent: a message
+    // may hold keys.
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, message).map_err(unencodable)?;
+    let mut json = Zeroizing::new(Vec::with_capacity(length.0));
+    serde_json::to_writer(&mut *json, message).map_err(unencodable)?;
     if json.len() > MAX_MESSAGE {
         return Err(ProtoError::TooLong {
             kind: 0,
             length: json.len(),
         });
     }
-    Ok(json.into())
+    Ok(Bytes::from_owner(json))
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A message from JSON that is not needed after it.
+///
+/// # Errors
+/// Other JSON, no JSON.
+pub fn decode_and_wipe<T: DeserializeOwned>(json: Bytes) -> Result<T, ProtoError> {
+    let message = decode(&json);
+    if let Ok(mut json) = json.try_into_mut() {
+        json.as_mut().zeroize();
+    }
+    message
 }
 
 /// A message from JSON.

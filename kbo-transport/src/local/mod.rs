@@ -18,14 +18,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use kbo_archive::work::Place;
-use kbo_archive::{DirSpec, clean, facts, snapshot, stage, swap};
+use kbo_archive::{DirSpec, clean, facts, files, snapshot, stage, swap};
 use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::Dataset;
 use kbo_core::ports::node::{
     ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
-    ContainerState, FactsRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind,
-    NodeFacts, NodeTransport, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport, StageRequest, StartOutcome,
-    StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion,
+    NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport,
+    StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource};
 
@@ -398,6 +398,13 @@ impl NodeTransport for LocalNode {
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError> {
         let (request, dirs) = (request.clone(), self.spec.dirs.clone());
         blocking(move || clean::remove(&dirs, &request)).await
+    }
+
+    async fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError> {
+        request.check()?;
+        let dir = self.spec.reach(request.dir())?;
+        let request = request.clone();
+        blocking(move || files::carry_out(&dir, &request)).await
     }
 
     async fn release(&self) -> Result<(), NodeError> {
