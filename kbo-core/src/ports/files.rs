@@ -224,6 +224,7 @@ mod tests {
             "a\0b",
             "a\nb",
             ".kbo-previous",
+            ".kbo",
             &long,
         ] {
             assert!(stage("/certs", &[(name, 1, 0o600)]).is_err(), "{name:?}");

@@ -12,6 +12,7 @@
 pub mod client;
 mod connection;
 pub mod files;
+mod json;
 pub mod lease;
 pub mod proto;
 pub mod serve;

@@ -403,6 +403,20 @@ impl NodeTransport for LocalNode {
     async fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError> {
         request.check()?;
         let dir = self.spec.reach(request.dir())?;
+        // Kafka starts on no log dir with a folder in it that is no partition.
+        if let Some(data) = self
+            .spec
+            .dirs_of(&[Dataset::Data])
+            .iter()
+            .find(|data| dir.starts_with(&data.path))
+        {
+            let text = format!(
+                "{} lies in the log dir {}, where nothing but Kafka's own may lie",
+                request.dir(),
+                data.label
+            );
+            return Err(NodeError::new(NodeErrorKind::State, text).hint("keep certificates elsewhere"));
+        }
         let request = request.clone();
         blocking(move || files::carry_out(&dir, &request)).await
     }
