@@ -14,7 +14,7 @@ pub const MAX_FILES: usize = 64;
 /// How many bytes the files of one request may have together: a message to an agent is no longer than 4 MiB, in base64.
 pub const MAX_BYTES: usize = 2 << 20;
 /// What the names of kbo's own entries in the directory begin with.
-pub const RESERVED: &str = ".kbo-";
+pub const RESERVED: &str = ".kbo";
 
 /// What is asked of a node's directory of certificates.
 ///
