@@ -1,5 +1,5 @@
 //! Fuzz targets for every parser of bytes that come from elsewhere: archives and manifests of a store, Kafka's files, Kafka's
-//! answers, an agent's frames, an operator's configuration.
+//! answers, an agent's frames, an operator's configuration, keystores.
 //!
 //! A target panics where a promise is broken: a parser never panics by itself, never claims more than it was given, and what it
 //! read can be written and read again. With nightly and cargo-fuzz:
@@ -20,6 +20,8 @@ use kbo_archive::checkpoint::Offsets;
 use kbo_archive::segment::{Verifier, stable_prefix};
 use kbo_archive::store::Selector;
 use kbo_archive::{metaprops, reader, records, rules};
+use kbo_certs::jks::Jks;
+use kbo_certs::pkcs12::{Pkcs12, Profile};
 use kbo_core::config::Config;
 use kbo_core::config::raw::Raw;
 use kbo_core::ids::{BackupId, ClusterId, NodeName, RunId};
@@ -27,6 +29,7 @@ use kbo_core::import::{Scope, Source, Wishes, import};
 use kbo_core::journal::Entry;
 use kbo_core::manifest::{ArchiveRecord, Manifest};
 use kbo_core::ports::node::NodeError;
+use kbo_core::secret::Secret;
 use kbo_transport::agent::proto::{self, Frame, Hello, Open, Part, Parts, Progress, Reply, Request};
 use kbo_transport::kafka::{Endpoint, NodeKafkaConfig, decode_answers, parse_properties};
 
@@ -42,11 +45,13 @@ pub const TARGETS: &[Target] = &[
     ("configuration", configuration, seeds::configuration),
     ("frame", frame, seeds::frame),
     ("import_config", import_config, seeds::import_config),
+    ("jks", jks, seeds::jks),
     ("journal", journal, seeds::journal),
     ("kafka_answer", kafka_answer, seeds::kafka_answer),
     ("manifest", manifest, seeds::manifest),
     ("meta_properties", meta_properties, seeds::meta_properties),
     ("names", names, seeds::names),
+    ("pkcs12", pkcs12, seeds::pkcs12),
     ("properties", properties, seeds::properties),
     ("segment", segment, seeds::segment),
 ];
@@ -129,6 +134,28 @@ fn again<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fm
         let written = serde_json::to_vec(&message).expect("what was read can be written");
         let read = serde_json::from_slice::<T>(&written).expect("what was written can be read");
         assert_eq!(message, read);
+    }
+}
+
+/// A JKS store, with a password that may be its own: what was read can be written and read again.
+pub fn jks(data: &[u8]) {
+    let password = Secret::new(seeds::STORE_PASSWORD);
+    if let Ok(store) = Jks::read(data, &password, None)
+        && let Ok(written) = Jks::write(&store, &password, None)
+    {
+        let read = Jks::read(&written, &password, None).expect("what was written can be read");
+        assert_eq!(read.entries.len(), store.entries.len());
+    }
+}
+
+/// A PKCS12 store, likewise.
+pub fn pkcs12(data: &[u8]) {
+    let password = Secret::new(seeds::STORE_PASSWORD);
+    if let Ok(store) = Pkcs12::read(data, &password)
+        && let Ok(written) = Pkcs12::write(&store, &password, Profile::Legacy)
+    {
+        let read = Pkcs12::read(&written, &password).expect("what was written can be read");
+        assert_eq!(read.entries.len(), store.entries.len());
     }
 }
 

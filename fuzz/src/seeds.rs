@@ -43,6 +43,24 @@ pub fn checkpoint() -> Vec<Vec<u8>> {
     vec![b"0\n2\norders 0 17\npay-ments 11 4\n".to_vec()]
 }
 
+/// What opens the golden stores of certificates.
+pub const STORE_PASSWORD: &str = "changeit";
+
+fn golden_store(name: &str) -> Vec<u8> {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../kbo-certs/testdata")).join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A JKS with a key and a trusted certificate.
+pub fn jks() -> Vec<Vec<u8>> {
+    vec![golden_store("keytool.jks")]
+}
+
+/// PKCS12 stores of two iterations.
+pub fn pkcs12() -> Vec<Vec<u8>> {
+    vec![golden_store("openssl.p12"), golden_store("openssl-legacy.p12")]
+}
+
 /// config.ini, and inventories in INI and YAML.
 pub fn import_config() -> Vec<Vec<u8>> {
     [

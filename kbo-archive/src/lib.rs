@@ -2,12 +2,13 @@
 //!
 //! On a node, in the order of a backup: [`facts`] looks, [`clean`] proves the stop and sweeps, [`snapshot`] holds the files
 //! by the [`rules`], [`writer`] streams an archive. Of a restore: [`stage`] unpacks and verifies, [`swap`] renames.
-//! [`reader`] verifies an archive without unpacking it. Everything here is synchronous and blocks.
+//! [`reader`] verifies an archive without unpacking it. [`files`] puts small files into a directory, all or none. Everything here is synchronous and blocks.
 
 pub mod checkpoint;
 pub mod clean;
 pub mod error;
 pub mod facts;
+pub mod files;
 mod lock;
 pub mod metaprops;
 mod pipe;

@@ -34,7 +34,8 @@ pub enum Profile {
 impl Pkcs12 {
     /// Reads a store, whichever profile it has.
     ///
-    /// Entries are what Java takes for them: keys, and certificates that Java's own attribute marks as trusted. Keys come first.
+    /// Entries are what Java takes for them: keys, and certificates that Java's own attribute marks as trusted, with aliases in lower
+    /// case. Keys come first.
     /// A store without a checksum is refused: nothing would show that it was altered. Before the checksum has proven the password
     /// no more than a million iterations are computed.
     ///
@@ -53,7 +54,7 @@ impl Pkcs12 {
                 .certs
                 .iter()
                 .find(|cert| id.is_some() && cert.local_key_id.as_deref() == id);
-            let alias = bag.friendly_name.clone().unwrap_or_else(|| (at + 1).to_string());
+            let alias = named(bag.friendly_name.as_deref()).unwrap_or_else(|| (at + 1).to_string());
             let Some(leaf) = leaf else {
                 return Err(StoreError::Unsupported(format!(
                     "a key without its certificate ({alias})"
@@ -74,10 +75,7 @@ impl Pkcs12 {
             .filter(|cert| cert.trusted && cert.local_key_id.is_none());
         for (at, bag) in trusted.enumerate() {
             entries.push(Entry {
-                alias: bag
-                    .friendly_name
-                    .clone()
-                    .unwrap_or_else(|| format!("trusted-{}", at + 1)),
+                alias: named(bag.friendly_name.as_deref()).unwrap_or_else(|| format!("trusted-{}", at + 1)),
                 created_ms: 0,
                 content: Content::Trusted(Certificate(bag.cert.as_der().to_vec())),
             });
@@ -135,6 +133,11 @@ impl Pkcs12 {
             .write()
             .map_err(|error| StoreError::Unwritable(format!("the store cannot be encoded: {error}")))
     }
+}
+
+/// An alias as Java has it.
+fn named(friendly_name: Option<&str>) -> Option<String> {
+    friendly_name.map(str::to_lowercase)
 }
 
 /// The leaf and those who vouch for it, as Java goes: by name, through all of the store's certificates, those that are entries of

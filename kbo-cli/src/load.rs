@@ -60,7 +60,7 @@ fn find(given: Option<&Path>, home: Option<&Path>) -> anyhow::Result<PathBuf> {
 }
 
 /// The sections of which a scalar can be set by the environment.
-pub(crate) const SECTIONS: [&str; 12] = [
+pub(crate) const SECTIONS: [&str; 13] = [
     "cluster",
     "storage",
     "ssh",
@@ -72,6 +72,7 @@ pub(crate) const SECTIONS: [&str; 12] = [
     "retention",
     "hooks",
     "metrics",
+    "certs",
     "log",
 ];
 

@@ -150,6 +150,7 @@ fn spec(dir: &Path, container: &str, socket: &str) -> NodeSpec {
     let data = dir.join("node/data");
     NodeSpec {
         engine_paths: Vec::new(),
+        seen_paths: Vec::new(),
         node: "b1".parse().unwrap(),
         role: Role::Broker,
         container: container.to_owned(),

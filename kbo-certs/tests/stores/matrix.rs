@@ -304,7 +304,7 @@ fn what_openssl_exports_is_read() {
         tools::run("openssl", &[&export[..], extra, &["-out", "store.p12"]].concat(), at);
         let read = Pkcs12::read(&std::fs::read(at.join("store.p12")).unwrap(), &Secret::new(ASCII)).unwrap();
         assert_eq!(read.entries.len(), 1);
-        assert_eq!(read.entries[0].alias, "Kafka");
+        assert_eq!(read.entries[0].alias, "kafka");
         let Content::Key { key, chain } = &read.entries[0].content else {
             panic!("{read:?}")
         };

@@ -1,5 +1,6 @@
 //! The configuration: what stands in kbo.toml ([`raw`]), checked once and turned into what the rest of kbo works with.
 
+pub mod certs;
 pub mod container;
 pub mod draft;
 pub mod hooks;
@@ -10,6 +11,7 @@ mod validate;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::config::certs::Certs;
 use crate::config::hooks::Hooks;
 use crate::container::Definition;
 use crate::ids::{ClusterId, ClusterName, NodeName};
@@ -46,6 +48,8 @@ pub struct Config {
     pub hooks: Hooks,
     /// `metrics.textfile`
     pub metrics_textfile: Option<PathBuf>,
+    /// `certs`
+    pub certs: Certs,
 }
 
 /// Where backups live.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::certs::RawCerts;
 use super::container::{RawContainer, RawNodeContainer, RawRole};
 use super::hooks::{RawHooks, RawMetrics};
 use super::retention::RawRetention;
@@ -47,6 +48,9 @@ pub struct Raw {
     /// `[metrics]`: what Prometheus is told
     #[serde(default)]
     pub metrics: RawMetrics,
+    /// `[certs]`: keystores and truststores
+    #[serde(default)]
+    pub certs: RawCerts,
     /// `[log]`: where the log goes
     #[serde(default)]
     pub log: RawLog,
@@ -276,4 +280,6 @@ pub struct RawNode {
     pub r#become: Option<bool>,
     /// Folder on it for the agent's program. Default: that of `[ssh]`.
     pub agent_dir: Option<String>,
+    /// Host names that its certificate must cover. Default: those that its listeners advertise.
+    pub certs_hosts: Option<Vec<String>>,
 }

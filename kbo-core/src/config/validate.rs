@@ -44,6 +44,8 @@ impl Config {
                 containers.insert(checked.name.clone(), container);
             }
         }
+        let names: Vec<NodeName> = nodes.iter().map(|node| node.name.clone()).collect();
+        let certs = super::certs::certs(raw, &names, home)?;
         Ok(Self {
             cluster_name: id::<ClusterName>("cluster.name", name)?,
             cluster_id: raw
@@ -69,6 +71,7 @@ impl Config {
             log_file: raw.log.file.as_deref().map(|file| expand(file, home)),
             hooks: super::hooks::hooks(&raw.hooks, home)?,
             metrics_textfile: super::hooks::textfile(&raw.metrics, home)?,
+            certs,
         })
     }
 }
@@ -196,7 +199,7 @@ fn kafka(raw: &Raw, home: Option<&Path>) -> Result<Kafka, ConfigError> {
     })
 }
 
-fn absolute(key: &str, path: &str) -> Result<String, ConfigError> {
+pub(super) fn absolute(key: &str, path: &str) -> Result<String, ConfigError> {
     let normal = Path::new(path)
         .components()
         .all(|part| !matches!(part, std::path::Component::ParentDir));
@@ -388,6 +391,7 @@ mod tests {
             key: None,
             r#become: None,
             agent_dir: None,
+            certs_hosts: None,
         }
     }
 

@@ -82,11 +82,8 @@ pub trait NodeTransport: Send + Sync {
     /// Removes work folders: of one run, or of every run but those named.
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError>;
 
-    /// Puts small files into a directory of the node, or looks at them.
-    async fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError> {
-        let _ = request;
-        Err(NodeError::new(NodeErrorKind::State, "not supported"))
-    }
+    /// Puts small files into a directory of the node, or looks at them. Takes no lease, and the container may run.
+    async fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError>;
 
     /// The node's listeners; with `handshake` the certificates that those with TLS show.
     async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError> {

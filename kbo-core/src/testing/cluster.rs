@@ -82,6 +82,7 @@ impl FakeCluster {
                 damage: vec![],
                 work: BTreeMap::new(),
                 kept: vec![],
+                certs: BTreeMap::new(),
                 defined: None,
                 aside: None,
                 static_quorum: true,

@@ -125,6 +125,18 @@ impl NodeTransport for FaultyNode {
         self.around("clean", self.inner.clean(request)).await
     }
 
+    async fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError> {
+        let what = match request {
+            FilesRequest::Look { .. } => "files: look",
+            FilesRequest::Stage { .. } => "files: stage",
+            FilesRequest::Commit { .. } => "files: commit",
+            FilesRequest::Undo { .. } => "files: undo",
+            FilesRequest::Rollback { .. } => "files: rollback",
+            FilesRequest::Drop { .. } => "files: drop",
+        };
+        self.around(what, self.inner.files(request)).await
+    }
+
     async fn forgo(&self) -> Result<(), NodeError> {
         self.around("forgo", self.inner.forgo()).await
     }

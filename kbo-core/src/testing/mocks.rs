@@ -47,6 +47,8 @@ mock! {
         /// As the port's.
         pub fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError>;
         /// As the port's.
+        pub fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError>;
+        /// As the port's.
         pub fn forgo(&self) -> Result<(), NodeError>;
         /// As the port's.
         pub fn release(&self) -> Result<(), NodeError>;
@@ -123,6 +125,10 @@ impl NodeTransport for MockNodeTransport {
 
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError> {
         self.clean(request)
+    }
+
+    async fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError> {
+        self.files(request)
     }
 
     async fn forgo(&self) -> Result<(), NodeError> {

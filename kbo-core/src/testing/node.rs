@@ -479,6 +479,13 @@ impl NodeTransport for FakeNode {
         Ok(())
     }
 
+    async fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError> {
+        request.check()?;
+        let mut world = self.world().await?;
+        let dir = self.node(&mut world).certs.entry(request.dir().to_owned()).or_default();
+        dir.carry_out(request, (0, 0))
+    }
+
     async fn release(&self) -> Result<(), NodeError> {
         let mut world = self.world().await?;
         self.node(&mut world).lease = None;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::files::FilesDir;
 use crate::ids::{ClusterId, RunId};
 use crate::inventory::{Dataset, Role};
 use crate::ports::node::{ContainerState, LinkProbe};
@@ -91,6 +92,8 @@ pub struct NodeState {
     pub work: BTreeMap<RunId, Work>,
     /// Replaced directories kept on request.
     pub kept: Vec<String>,
+    /// Directories of small files, by path.
+    pub certs: BTreeMap<String, FilesDir>,
     /// The container's definition, as the engine was asked for it; `None` where somebody else made it.
     pub defined: Option<serde_json::Value>,
     /// The container that a run's replacement has put aside.

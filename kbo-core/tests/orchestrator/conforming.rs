@@ -57,6 +57,17 @@ impl Harness for Fake {
         self.cluster().with("x1", |node| node.container)
     }
 
+    fn certs(&self) -> String {
+        "/srv/kafka/certs".to_owned()
+    }
+
+    async fn placed(&self) -> Files {
+        self.cluster().with("x1", |node| {
+            let dir = node.certs.get("/srv/kafka/certs").cloned().unwrap_or_default();
+            dir.live.into_iter().map(|(name, file)| (name, file.bytes)).collect()
+        })
+    }
+
     async fn leftovers(&self) -> Vec<String> {
         self.cluster().leftovers()
     }

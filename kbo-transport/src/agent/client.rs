@@ -8,9 +8,9 @@ use bytes::Bytes;
 use kbo_core::ids::NodeName;
 use kbo_core::ports::node::{
     ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
-    ContainerState, FactsRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind,
-    NodeFacts, NodeTransport, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport, StageRequest, StartOutcome,
-    StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion,
+    NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport,
+    StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource, StreamError};
 use tokio::sync::Mutex;
@@ -431,6 +431,12 @@ impl<C: Carrier> NodeTransport for RemoteNode<C> {
 
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError> {
         call!(self, Request::Clean(request.clone()), Reply::Clean)
+    }
+
+    async fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError> {
+        // Before a message is made that could not be sent.
+        request.check()?;
+        call!(self, Request::Files(request.into()), Reply::Files)
     }
 
     async fn forgo(&self) -> Result<(), NodeError> {

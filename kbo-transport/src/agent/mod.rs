@@ -11,6 +11,8 @@
 
 pub mod client;
 mod connection;
+pub mod files;
+mod json;
 pub mod lease;
 pub mod proto;
 pub mod serve;

@@ -10,14 +10,16 @@ use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::FileRecord;
 use kbo_core::ports::node::{
     ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
-    ContainerState, FactsRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeFacts,
-    PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport, StageRequest, StartOutcome, StopOutcome,
-    StopRequest, SwapOutcome, SwapRequest,
+    ContainerState, FactsRequest, FilesReport, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion, NodeError,
+    NodeFacts, PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport, StageRequest, StartOutcome,
+    StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::secret::Secret;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::files::Files;
+use super::json::unencodable;
+pub use super::json::{decode, decode_and_wipe, encode};
 use crate::kafka::KafkaAccess;
 use crate::local::NodeSpec;
 
@@ -25,7 +27,7 @@ use crate::local::NodeSpec;
 pub const MAGIC: &[u8; 8] = b"\0kbo-ag\n";
 
 /// The protocol's version; both ends must speak the same.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The longest payload of a message.
 pub const MAX_MESSAGE: usize = 4 << 20;
@@ -204,7 +206,7 @@ impl Hello {
     }
 }
 
-/// Which node to serve. The only message with secrets in it, which it gives away on purpose: the type that holds them everywhere
+/// Which node to serve. Holds secrets, which it gives away on purpose: the type that holds them everywhere
 /// else would send its redacted form. Never logged.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Open {
@@ -220,6 +222,7 @@ pub struct Open {
     key_password: Option<String>,
     verify_hostname: bool,
     engine_paths: Vec<(String, String)>,
+    seen_paths: Vec<(String, String)>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -256,6 +259,7 @@ impl From<&NodeSpec> for Open {
             key_password: exposed(&spec.kafka.key_password),
             verify_hostname: spec.kafka.verify_hostname,
             engine_paths: spec.engine_paths.clone(),
+            seen_paths: spec.seen_paths.clone(),
         }
     }
 }
@@ -281,6 +285,7 @@ impl From<Open> for NodeSpec {
                 verify_hostname: open.verify_hostname,
             },
             engine_paths: open.engine_paths,
+            seen_paths: open.seen_paths,
         }
     }
 }
@@ -321,6 +326,8 @@ pub enum Request {
     QuorumSetup(String),
     /// `format`
     Format(FormatRequest),
+    /// `files`; holds keys.
+    Files(Files),
 }
 
 impl Request {
@@ -336,6 +343,9 @@ impl Request {
     /// Whether it may be sent again when nobody knows if it was carried out: nothing of it depends on the connection, and
     /// carrying it out twice is carrying it out once.
     pub fn may_be_repeated(&self) -> bool {
+        if let Request::Files(files) = self {
+            return files.may_be_repeated();
+        }
         matches!(
             self,
             Request::Facts(_)
@@ -385,6 +395,8 @@ pub enum Reply {
     QuorumSetup(QuorumSetup),
     /// `format`
     Format(FormatReport),
+    /// `files`
+    Files(FilesReport),
 }
 
 /// Some entries of a list of the message that follows.
@@ -519,32 +531,4 @@ fn parts<T: Serialize>(name: &str, list: &[T], frames: &mut Vec<Frame>) -> Resul
         frames.push(Frame::Part(json.freeze()));
     }
     Ok(())
-}
-
-/// A message as JSON.
-///
-/// # Errors
-/// A message that is longer than a frame may be.
-pub fn encode<T: Serialize>(message: &T) -> Result<Bytes, ProtoError> {
-    let json = serde_json::to_vec(message).map_err(unencodable)?;
-    if json.len() > MAX_MESSAGE {
-        return Err(ProtoError::TooLong {
-            kind: 0,
-            length: json.len(),
-        });
-    }
-    Ok(json.into())
-}
-
-/// A message from JSON.
-///
-/// # Errors
-/// Other JSON, no JSON.
-pub fn decode<T: DeserializeOwned>(json: &[u8]) -> Result<T, ProtoError> {
-    // Without the position and without the text: a message may hold secrets, and serde's errors quote.
-    serde_json::from_slice(json).map_err(|error| ProtoError::Message(format!("{:?} error", error.classify())))
-}
-
-fn unencodable(error: serde_json::Error) -> ProtoError {
-    ProtoError::Message(error.to_string())
 }

@@ -17,7 +17,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::lease::{Claim, Leases};
-use super::proto::{self, Frame, Hello, MAGIC, Open, Parts, Progress, ProtoError, Reply, Request, decode, encode};
+use super::proto::{
+    self, Frame, Hello, MAGIC, Open, Parts, Progress, ProtoError, Reply, Request, decode_and_wipe, encode,
+};
 use super::undo::{self, reachable_controllers};
 use super::wire::{Inbox, Outbox, send_data, spawn_reader, spawn_writer};
 use crate::local::{Engine, LocalNode, NodeSpec, ProgressSink};
@@ -120,7 +122,7 @@ struct Session {
 impl Session {
     async fn open(mut inbox: Inbox, outbox: Outbox, limits: AgentLimits) -> Result<Self, NodeError> {
         let opened = match inbox.recv().await {
-            Some(Ok(Frame::Open(json))) => decode::<Open>(&json),
+            Some(Ok(Frame::Open(json))) => decode_and_wipe::<Open>(json),
             Some(Ok(other)) => Err(ProtoError::Unexpected(other.name())),
             Some(Err(error)) => Err(error),
             None => Err(ProtoError::Ended),
@@ -158,7 +160,7 @@ impl Session {
             };
             let outcome = match frame {
                 Frame::Part(json) => parts.add(&json),
-                Frame::Request(json) => match decode::<Request>(&json) {
+                Frame::Request(json) => match decode_and_wipe::<Request>(json) {
                     Ok(mut request) => {
                         std::mem::take(&mut parts).complete_request(&mut request);
                         self.answer(request).await
@@ -235,6 +237,7 @@ impl Session {
                 self.begin(&request.run).await?;
                 Reply::Format(self.node.format(&request).await?)
             }
+            Request::Files(request) => Reply::Files(self.node.files(&request.into()).await?),
             Request::Forgo => {
                 // Also what an agent holds that lost its connection and still waits for its client.
                 self.claim().await?;
@@ -420,6 +423,7 @@ fn name_of(request: &Request) -> &'static str {
         Request::Container(_) => "container",
         Request::QuorumSetup(_) => "quorum setup",
         Request::Format(_) => "format",
+        Request::Files(_) => "files",
     }
 }
 

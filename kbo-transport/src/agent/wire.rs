@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::proto::{Frame, ProtoError};
 
@@ -47,7 +48,7 @@ pub(super) async fn write_frame<W: AsyncWrite + Unpin>(writer: &mut W, frame: &F
     let header = frame.header();
     if payload.len() < 16 << 10 {
         // One write, one packet.
-        let mut small = BytesMut::with_capacity(header.len() + payload.len());
+        let mut small = Zeroizing::new(Vec::with_capacity(header.len() + payload.len()));
         small.extend_from_slice(&header);
         small.extend_from_slice(payload);
         writer.write_all(&small).await?;

@@ -48,6 +48,8 @@ pub struct DockerSettings {
     pub container: String,
     /// The node's directories, as paths in its container.
     pub dirs: Vec<String>,
+    /// Further directories of its container that small files are put into; reached where they lie in a mount.
+    pub extra_dirs: Vec<String>,
     /// The engine's socket on the engine's machine, for the agent.
     pub socket_on_engine: String,
     /// The program to put into the helper.
@@ -71,6 +73,7 @@ impl DockerSettings {
             host: host.into(),
             container: container.into(),
             dirs,
+            extra_dirs: Vec::new(),
             socket_on_engine: "/var/run/docker.sock".into(),
             agent_binary: PathBuf::from("/proc/self/exe"),
             agent_args: vec!["agent".into()],
@@ -142,6 +145,12 @@ impl DockerCarrier {
             dirs,
             node.mounts.as_deref().unwrap_or_default(),
         )
+    }
+
+    /// Those of the directories that lie in a mount.
+    fn placed(&self, dirs: &[String], node: &ContainerInspectResponse) -> Vec<String> {
+        let is_placed = |dir: &&String| self.layout(std::slice::from_ref(*dir), node).is_ok();
+        dirs.iter().filter(is_placed).cloned().collect()
     }
 
     /// The program must be made for the engine's machine.
@@ -314,14 +323,18 @@ impl Carrier for DockerCarrier {
         self.check_machine(&docker, binary).await?;
         let node = self.inspect(&docker).await?;
         let layout = match &node {
-            Node::Found(node) => self.layout(&self.settings.dirs, node)?,
+            Node::Found(node) => {
+                let mut dirs = self.settings.dirs.clone();
+                dirs.extend(self.placed(&self.settings.extra_dirs, node));
+                self.layout(&dirs, node)?
+            }
             // What has no place yet cannot be reached; it is empty.
             Node::Planned(node) => {
-                let dirs = &self.settings.dirs;
-                let placed = dirs
-                    .iter()
-                    .filter(|dir| self.layout(std::slice::from_ref(dir), node).is_ok());
-                self.layout(&placed.cloned().collect::<Vec<_>>(), node)?
+                let dirs: Vec<String> = [&self.settings.dirs, &self.settings.extra_dirs]
+                    .into_iter()
+                    .flat_map(|dirs| self.placed(dirs, node))
+                    .collect();
+                self.layout(&dirs, node)?
             }
         };
         let (Node::Found(node) | Node::Planned(node)) = node;

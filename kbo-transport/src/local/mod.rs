@@ -7,6 +7,7 @@ mod engine_socket;
 #[cfg(test)]
 pub(crate) mod fake;
 mod format;
+pub mod paths;
 mod redact;
 mod spec;
 mod streams;
@@ -17,14 +18,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use kbo_archive::work::Place;
-use kbo_archive::{DirSpec, clean, facts, snapshot, stage, swap};
+use kbo_archive::{DirSpec, clean, facts, files, snapshot, stage, swap};
 use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::Dataset;
 use kbo_core::ports::node::{
     ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
-    ContainerState, FactsRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind,
-    NodeFacts, NodeTransport, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport, StageRequest, StartOutcome,
-    StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion,
+    NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport,
+    StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource};
 
@@ -397,6 +398,27 @@ impl NodeTransport for LocalNode {
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError> {
         let (request, dirs) = (request.clone(), self.spec.dirs.clone());
         blocking(move || clean::remove(&dirs, &request)).await
+    }
+
+    async fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError> {
+        request.check()?;
+        let dir = self.spec.reach(request.dir())?;
+        // Kafka starts on no log dir with a folder in it that is no partition.
+        if let Some(data) = self
+            .spec
+            .dirs_of(&[Dataset::Data])
+            .iter()
+            .find(|data| dir.starts_with(&data.path))
+        {
+            let text = format!(
+                "{} lies in the log dir {}, where nothing but Kafka's own may lie",
+                request.dir(),
+                data.label
+            );
+            return Err(NodeError::new(NodeErrorKind::State, text).hint("keep certificates elsewhere"));
+        }
+        let request = request.clone();
+        blocking(move || files::carry_out(&dir, &request)).await
     }
 
     async fn release(&self) -> Result<(), NodeError> {

@@ -30,6 +30,8 @@ pub struct NodeSpec {
     pub kafka: KafkaAccess,
     /// Where folders that are seen here lie on the engine's machine, where that is elsewhere: (seen, there).
     pub engine_paths: Vec<(String, String)>,
+    /// Where the node's directories are reached from here, where that is elsewhere than the operator writes: (configured, here).
+    pub seen_paths: Vec<(String, String)>,
 }
 
 impl NodeSpec {
@@ -52,6 +54,7 @@ impl NodeSpec {
             hosts: Vec::new(),
             kafka: KafkaAccess::default(),
             engine_paths: Vec::new(),
+            seen_paths: Vec::new(),
         }
     }
 
@@ -64,6 +67,7 @@ impl NodeSpec {
                 dir.path = PathBuf::from(actual);
             }
         }
+        spec.seen_paths = paths.to_vec();
         if let Some(socket) = engine_socket {
             socket.clone_into(&mut spec.engine_socket);
         }

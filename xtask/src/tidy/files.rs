@@ -107,8 +107,14 @@ fn commands(root: &Path) -> Result<Vec<String>> {
 fn keys(root: &Path) -> Result<Vec<String>> {
     let read = |path: &str| fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"));
     let folder = "kbo-core/src/config";
-    let raw =
-        ["raw.rs", "container/raw.rs", "retention.rs", "hooks/raw.rs"].map(|file| read(&format!("{folder}/{file}")));
+    let raw = [
+        "raw.rs",
+        "container/raw.rs",
+        "retention.rs",
+        "hooks/raw.rs",
+        "certs/raw.rs",
+    ]
+    .map(|file| read(&format!("{folder}/{file}")));
     let raw = raw.into_iter().collect::<Result<String>>()?;
     let document = read("docs/configuration.md")? + &read("docs/containers.md")?;
     let unnamed = key_names(&raw)

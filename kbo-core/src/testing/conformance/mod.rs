@@ -1,6 +1,7 @@
 //! The suite that every transport, fake and decorator must pass: the contract of [`crate::ports::node`], tried out.
 
 mod archiving;
+mod certs;
 mod fixtures;
 mod node;
 mod staging;
@@ -30,7 +31,13 @@ pub trait Harness: Send + Sync {
     /// The container's state, as somebody other than the transport sees it.
     async fn container(&self) -> ContainerState;
 
-    /// Everything of kbo's that lies on the node.
+    /// A directory of small files, as the node is asked for it, which does not exist on a fresh node.
+    fn certs(&self) -> String;
+
+    /// The whole content of that directory, but for what is kbo's.
+    async fn placed(&self) -> Files;
+
+    /// Everything of kbo's that lies on the node, but for what that directory holds.
     async fn leftovers(&self) -> Vec<String>;
 }
 
@@ -57,5 +64,10 @@ pub async fn conformance(harness: &dyn Harness) {
     archiving::a_sink_that_fails_ends_the_archive_and_not_the_transport(harness).await;
     archiving::archiving_without_a_snapshot_fails(harness).await;
     node::work_folders_of_dead_runs_are_told_and_swept(harness).await;
+    certs::files_change_at_the_commit_and_not_before(harness).await;
+    certs::an_undo_of_files_is_as_if_nothing_had_been(harness).await;
+    certs::a_rollback_exchanges_files_and_exchanges_them_again(harness).await;
+    certs::dropped_files_cannot_be_put_in_place(harness).await;
+    certs::files_stay_in_their_directory(harness).await;
     node::a_node_works_on_after_giving_its_lease_back(harness).await;
 }

@@ -71,6 +71,20 @@ impl Harness for Conforming {
         self.lab().engine.state()
     }
 
+    fn certs(&self) -> String {
+        self.lab().dir.path().join("certs").to_string_lossy().into_owned()
+    }
+
+    async fn placed(&self) -> Files {
+        let mut files = Files::new();
+        let dir = PathBuf::from(self.certs());
+        if dir.exists() {
+            collect(&dir, &dir, &mut files);
+        }
+        files.retain(|path, _| !path.starts_with(".kbo-"));
+        files
+    }
+
     async fn leftovers(&self) -> Vec<String> {
         let lab = self.lab();
         let beside = ["node", "etc"].map(|parent| lab.dir.path().join(parent));

@@ -1,5 +1,6 @@
 //! An agent and its client over a pair of pipes in memory, with real files and an engine in memory.
 
+mod certs;
 mod conforming;
 mod hostile;
 mod leases;
@@ -49,6 +50,8 @@ pub(super) struct TaskCarrier {
     agents: Agents,
     pub(super) opened: Arc<AtomicUsize>,
     capacity: usize,
+    /// Where it tells that directories are reached.
+    pub(super) paths: Vec<(String, String)>,
 }
 
 #[async_trait]
@@ -63,7 +66,7 @@ impl Carrier for TaskCarrier {
             reader: Box::new(client_in),
             writer: Box::new(client_out),
             complaints: Arc::new(|| "last words".to_owned()),
-            paths: Vec::new(),
+            paths: self.paths.clone(),
             engine_paths: Vec::new(),
             engine_socket: None,
             guard: Box::new(()),
@@ -143,6 +146,7 @@ impl Lab {
         };
         NodeSpec {
             engine_paths: Vec::new(),
+            seen_paths: Vec::new(),
             node: "b1".parse().unwrap(),
             role: Role::Broker,
             container: "b1".to_owned(),
@@ -159,6 +163,7 @@ impl Lab {
             agents: self.agents.clone(),
             opened: Arc::default(),
             capacity: 64 << 10,
+            paths: Vec::new(),
         }
     }
 
