@@ -240,11 +240,6 @@ impl Ran {
         Ok(self)
     }
 
-    /// Whether its exit code was 0.
-    pub(crate) fn succeeded(&self) -> bool {
-        self.status.success()
-    }
-
     /// The document it printed.
     pub(crate) fn document(&self) -> Result<Value> {
         serde_json::from_str(&self.stdout).with_context(|| format!("`{}` printed no JSON document", self.command))

@@ -19,6 +19,24 @@ pub(super) fn serial(pem: &Path) -> Result<String> {
     Ok(serial.with_context(|| format!("openssl x509 says: {told}"))?.to_owned())
 }
 
+/// The SHA-256 of a certificate in PEM, as kbo writes it.
+pub(super) fn fingerprint(pem: &Path) -> Result<String> {
+    let told = run(Command::new("openssl")
+        .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
+        .arg(pem))?;
+    let (_, digits) = told
+        .trim()
+        .split_once('=')
+        .with_context(|| format!("openssl x509 says: {told}"))?;
+    Ok(digits.replace(':', "").to_lowercase())
+}
+
+/// The SHA-256 of a file.
+pub(super) fn sha256(path: &Path) -> Result<String> {
+    let told = run(Command::new("sha256sum").arg(path))?;
+    Ok(told.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
 /// The serial number of a set's leaf.
 pub(super) fn serial_of(set: &Set, scratch: &Path) -> Result<String> {
     let path = scratch.join("leaf.pem");
