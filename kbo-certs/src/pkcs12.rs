@@ -3,6 +3,8 @@
 //! The containers and their cryptography are p12-keystore's; here is what Java makes of them: which bag is an entry, what its
 //! alias is, which certificates are a key's chain.
 
+mod shape;
+
 use std::collections::BTreeSet;
 
 use kbo_core::secret::Secret;
@@ -16,6 +18,9 @@ use crate::store::{Certificate, Content, Entry, PrivateKey, Store, StoreError};
 
 /// No store of certificates is larger; the work that a reader can be put to grows with it.
 const LARGEST: usize = 4 << 20;
+/// No store has more keys, and no chain more certificates: both bound what looking for issuers costs.
+const MOST_KEYS: usize = 1000;
+const LONGEST_CHAIN: usize = 32;
 
 /// The codec of PKCS12.
 #[derive(Debug, Clone, Copy)]
@@ -36,8 +41,9 @@ impl Pkcs12 {
     ///
     /// Entries are what Java takes for them: keys, and certificates that Java's own attribute marks as trusted, with aliases in lower
     /// case. Keys come first.
-    /// A store without a checksum is refused: nothing would show that it was altered. Before the checksum has proven the password
-    /// no more than a million iterations are computed.
+    /// A store without a checksum is refused: nothing would show that it was altered. So is one that asks for more than ten million
+    /// iterations in sum, or a million in one place, before any is computed; and one with more than a thousand keys, with a chain of
+    /// more than 32 certificates, or larger than 4 MiB.
     ///
     /// # Errors
     /// A wrong password, and every kind of bytes that are no PKCS12.
@@ -45,8 +51,17 @@ impl Pkcs12 {
         if bytes.len() > LARGEST {
             return Err(malformed(format!("it is larger than {LARGEST} bytes")));
         }
-        shape::has_checksum(bytes)?;
+        if password.expose().chars().any(beyond_bmp) {
+            let what = "a password with a character beyond U+FFFF in PKCS12";
+            return Err(StoreError::Unsupported(what.to_owned()));
+        }
+        shape::look(bytes)?;
         let archive = Pkcs12Archive::from_pkcs12(bytes, password.expose()).map_err(|error| meaning(&error))?;
+        if archive.keys.len() > MOST_KEYS {
+            return Err(StoreError::Unsupported(format!(
+                "a PKCS12 store of more than {MOST_KEYS} keys"
+            )));
+        }
         let mut entries = Vec::new();
         for (at, bag) in archive.keys.iter().enumerate() {
             let id = bag.local_key_id.as_ref().map(AsRef::<[u8]>::as_ref);
@@ -60,12 +75,17 @@ impl Pkcs12 {
                     "a key without its certificate ({alias})"
                 )));
             };
+            let Some(chain) = chain(leaf, &archive.certs) else {
+                return Err(StoreError::Unsupported(format!(
+                    "a chain of more than {LONGEST_CHAIN} certificates ({alias})"
+                )));
+            };
             entries.push(Entry {
                 alias,
                 created_ms: id.and_then(shape::time).unwrap_or(0),
                 content: Content::Key {
                     key: PrivateKey::from_pkcs8(bag.key.as_der()),
-                    chain: chain(leaf, &archive.certs),
+                    chain,
                 },
             });
         }
@@ -102,7 +122,7 @@ impl Pkcs12 {
         let mut keystore = KeyStore::new();
         let mut ids = BTreeSet::new();
         for (entry, alias) in store.entries.iter().zip(rules::aliases(store)?) {
-            if alias.chars().any(|c| u32::from(c) > 0xFFFF) {
+            if alias.chars().any(beyond_bmp) {
                 let why = format!("the alias {alias} has a character that PKCS12 cannot hold");
                 return Err(StoreError::Unwritable(why));
             }
@@ -111,8 +131,15 @@ impl Pkcs12 {
                 |der: &Certificate| p12_keystore::Certificate::from_der(&der.0).map_err(|error| of(&error));
             let content = match &entry.content {
                 Content::Key { key, chain } => {
+                    if chain.len() > LONGEST_CHAIN {
+                        let why = format!("the chain of {alias} has more than {LONGEST_CHAIN} certificates");
+                        return Err(StoreError::Unwritable(why));
+                    }
                     // With one id twice Java would pair a key with another's certificate.
-                    let time = (entry.created_ms..).find(|time| ids.insert(*time)).unwrap_or_default();
+                    let mut time = entry.created_ms;
+                    while !ids.insert(time) {
+                        time = time.wrapping_add(1);
+                    }
                     let certificates = chain.iter().map(certificate).collect::<Result<Vec<_>, _>>()?;
                     let key = p12_keystore::PrivateKey::from_der(key.pkcs8()).map_err(|error| of(&error))?;
                     let chain = PrivateKeyChain::new(format!("Time {time}"), key, certificates);
@@ -140,16 +167,24 @@ fn named(friendly_name: Option<&str>) -> Option<String> {
     friendly_name.map(str::to_lowercase)
 }
 
+/// What the format's texts, in two bytes each, cannot hold.
+fn beyond_bmp(c: char) -> bool {
+    u32::from(c) > 0xFFFF
+}
+
 /// The leaf and those who vouch for it, as Java goes: by name, through all of the store's certificates, those that are entries of
-/// their own as well, up to one that vouches for itself.
-fn chain(leaf: &CertificateBag, all: &[CertificateBag]) -> Vec<Certificate> {
+/// their own as well, up to one that vouches for itself. `None` where that never ends.
+fn chain(leaf: &CertificateBag, all: &[CertificateBag]) -> Option<Vec<Certificate>> {
     let mut chain = vec![&leaf.cert];
     while let Some(last) = chain.last().filter(|last| last.issuer() != last.subject()) {
         let issuer = |cert: &&CertificateBag| cert.cert.subject() == last.issuer() && !chain.contains(&&cert.cert);
         let Some(next) = all.iter().find(issuer) else { break };
+        if chain.len() == LONGEST_CHAIN {
+            return None;
+        }
         chain.push(&next.cert);
     }
-    chain.iter().map(|cert| Certificate(cert.as_der().to_vec())).collect()
+    Some(chain.iter().map(|cert| Certificate(cert.as_der().to_vec())).collect())
 }
 
 fn malformed(why: impl Into<String>) -> StoreError {
@@ -172,44 +207,5 @@ fn meaning(error: &Error) -> StoreError {
         Error::InvalidVersion => StoreError::Unsupported("this version of PKCS12".to_owned()),
         Error::InvalidParameters => malformed("it asks for more than a million iterations, or has broken parameters"),
         other => malformed(other.to_string()),
-    }
-}
-
-/// What can be told of the bytes alone.
-mod shape {
-    use der::asn1::AnyRef;
-    use der::{Reader, SliceReader};
-
-    use super::{StoreError, malformed};
-
-    /// Whether the outermost sequence has all its three parts: version, content, checksum.
-    pub(super) fn has_checksum(bytes: &[u8]) -> Result<(), StoreError> {
-        let parts = parts(bytes).map_err(|error| malformed(error.to_string()))?;
-        match parts {
-            3.. => Ok(()),
-            2 => Err(StoreError::Unsupported(
-                "a PKCS12 store without a checksum: nothing shows whether it was altered; it".to_owned(),
-            )),
-            _ => Err(malformed("it has no content")),
-        }
-    }
-
-    fn parts(bytes: &[u8]) -> der::Result<usize> {
-        let mut reader = SliceReader::new(bytes)?;
-        let count = reader.sequence(|reader| {
-            let mut count = 0;
-            while !reader.is_finished() {
-                reader.decode::<AnyRef<'_>>()?;
-                count += 1;
-            }
-            Ok::<usize, der::Error>(count)
-        })?;
-        reader.finish()?;
-        Ok(count)
-    }
-
-    /// The time in Java's local key ids: `Time 1700000000000`.
-    pub(super) fn time(id: &[u8]) -> Option<u64> {
-        std::str::from_utf8(id).ok()?.strip_prefix("Time ")?.parse().ok()
     }
 }

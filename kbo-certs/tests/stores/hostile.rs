@@ -6,7 +6,7 @@ use kbo_certs::store::{Store, StoreError};
 use kbo_core::secret::Secret;
 use proptest::prelude::*;
 
-use super::identity::{identities, store};
+use super::identity::{Identity, identities, store};
 
 fn small() -> Store {
     store(&identities()[2..3])
@@ -31,6 +31,57 @@ fn a_wrong_password_is_told_apart() {
         assert_eq!(Jks::read(&jks, &wrong, None), Err(StoreError::WrongPassword));
         assert_eq!(Pkcs12::read(&pkcs12, &wrong), Err(StoreError::WrongPassword));
     }
+}
+
+/// The format has no such passwords: another message than that of a store that is none.
+#[test]
+fn a_password_that_pkcs12_cannot_hold_is_called_so() {
+    let (_, pkcs12) = written();
+    let read = Pkcs12::read(&pkcs12, &Secret::new("changeit🔑"));
+    assert!(
+        matches!(&read, Err(StoreError::Unsupported(what)) if what.contains("password")),
+        "{read:?}"
+    );
+}
+
+/// A store of many keys, each of which says that it takes a million iterations: the checksum does not fit any more.
+fn of_a_million_each(keys: usize) -> Vec<u8> {
+    let Identity { key, chain, .. } = &identities()[2];
+    let mut keystore = p12_keystore::KeyStore::new();
+    for at in 0..keys {
+        let key = p12_keystore::PrivateKey::from_der(key.pkcs8()).unwrap();
+        let leaf = p12_keystore::Certificate::from_der(&chain[0].0).unwrap();
+        let chain = p12_keystore::PrivateKeyChain::new(format!("{at}"), key, [leaf]);
+        keystore.add_entry(&format!("{at}"), p12_keystore::KeyStoreEntry::PrivateKeyChain(chain));
+    }
+    let mut bytes = keystore
+        .writer("changeit")
+        .encryption_iterations(0x01_0000)
+        .write()
+        .unwrap();
+    let (few, million) = ([0x02, 0x03, 0x01, 0x00, 0x00], [0x02, 0x03, 0x0F, 0x42, 0x40]);
+    let mut changed = 0;
+    for at in 0..bytes.len() - few.len() {
+        if bytes[at..].starts_with(&few) {
+            bytes[at..at + few.len()].copy_from_slice(&million);
+            changed += 1;
+        }
+    }
+    assert_eq!(changed, keys + 1, "the keys, and the certificates together");
+    bytes
+}
+
+#[test]
+fn more_than_ten_million_iterations_in_sum_are_not_begun() {
+    let (few, many) = (of_a_million_each(3), of_a_million_each(10));
+    let begun = std::time::Instant::now();
+    assert_eq!(Pkcs12::read(&few, &password()), Err(StoreError::WrongPassword));
+    let read = Pkcs12::read(&many, &password());
+    assert!(
+        matches!(&read, Err(StoreError::Malformed { why, .. }) if why.contains("asks for 11010000 iterations")),
+        "{read:?}"
+    );
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
 }
 
 #[test]

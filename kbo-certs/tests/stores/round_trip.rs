@@ -53,6 +53,34 @@ fn keys_of_one_time_keep_their_own_certificates_in_pkcs12() {
 }
 
 #[test]
+fn the_last_of_all_times_is_a_time_in_pkcs12() {
+    let entries = ["one", "two"]
+        .map(|alias| identities()[2].entry(alias, u64::MAX))
+        .to_vec();
+    let password = secret("changeit");
+    let bytes = Pkcs12::write(&Store { entries }, &password, Profile::Modern).unwrap();
+    let read = Pkcs12::read(&bytes, &password).unwrap();
+    let times: Vec<u64> = read.entries.iter().map(|entry| entry.created_ms).collect();
+    assert_eq!(times, [u64::MAX, 0]);
+}
+
+#[test]
+fn a_chain_without_end_is_not_written() {
+    let identity = &identities()[2];
+    let mut entry = identity.entry("kafka", 1);
+    entry.content = Content::Key {
+        key: identity.key.clone(),
+        chain: vec![identity.chain[0].clone(); 33],
+    };
+    let store = Store { entries: vec![entry] };
+    let written = Pkcs12::write(&store, &secret("changeit"), Profile::Modern);
+    assert!(
+        matches!(&written, Err(StoreError::Unwritable(why)) if why.contains("32 certificates")),
+        "{written:?}"
+    );
+}
+
+#[test]
 fn what_java_would_not_take_is_not_written() {
     let identity = &identities()[2];
     let password = secret("changeit");
