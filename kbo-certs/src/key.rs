@@ -55,6 +55,9 @@ pub enum KeyError {
     Malformed(String),
 }
 
+/// Finds the point of a curve that a secret number belongs to, uncompressed.
+type PointOf = fn(&[u8]) -> Option<Vec<u8>>;
+
 impl Key {
     /// Reads the key of a PEM block; `None` where the block is no private key.
     pub fn from_pem(block: &Block, passphrase: Option<&Secret>) -> Option<Result<Self, KeyError>> {
@@ -185,7 +188,7 @@ impl Key {
             return Err(KeyError::Malformed("it names no curve".to_owned()));
         };
         let name = curve.to_string();
-        let (size, point): (usize, fn(&[u8]) -> Option<Vec<u8>>) = match name.as_str() {
+        let (size, point): (usize, PointOf) = match name.as_str() {
             public_key::P256 => (32, |scalar| {
                 let key = p256::SecretKey::from_slice(scalar).ok()?;
                 Some(key.public_key().to_sec1_point(false).as_bytes().to_vec())
