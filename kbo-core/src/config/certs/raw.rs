@@ -23,7 +23,7 @@ pub struct RawCerts {
     pub output: Option<PathBuf>,
     /// Stores of its own for each node. Default false: one set for all.
     pub per_node: Option<bool>,
-    /// Formats of the stores. Default ["pkcs12"].
+    /// Formats of the stores. Default: pkcs12 alone.
     pub formats: Option<Vec<StoreFormat>>,
     /// PKCS12 that Java before 8u301 and 11.0.12 reads. Default false.
     pub legacy: Option<bool>,
@@ -45,7 +45,7 @@ pub struct RawCerts {
     pub dir: Option<String>,
     /// uid:gid of the files there. Default: those of the file that is replaced, else of the folder.
     pub owner: Option<String>,
-    /// Their permissions, in octal. Default "0600".
+    /// Their permissions, in octal. Default 0600.
     pub mode: Option<String>,
     /// What `kbo certs deploy` does afterwards: rolling, cluster or none. Default none.
     pub restart: Option<RestartKind>,
