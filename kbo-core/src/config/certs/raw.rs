@@ -13,7 +13,7 @@ pub struct RawCerts {
     pub source: Option<PathBuf>,
     /// The domain of the set, where the folder has several.
     pub domain: Option<String>,
-    /// Names of the files in it, with {domain} and {part}. Default wildcard.{domain}-ACME.{part}; certbot's and acme.sh's are found too.
+    /// Names of the files in it, with {domain} and {part}; certbot's and acme.sh's are found too. Default wildcard.{domain}-ACME.{part}.
     pub names: Option<String>,
     /// File whose first line opens an encrypted key of the set.
     pub key_passphrase_file: Option<PathBuf>,
