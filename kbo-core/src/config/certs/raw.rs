@@ -21,7 +21,7 @@ pub struct RawCerts {
     pub roots: Option<Vec<PathBuf>>,
     /// Folder on this machine that `kbo certs make` writes and `kbo certs deploy` reads. Default certs.
     pub output: Option<PathBuf>,
-    /// Stores of its own for each node. Default false: one set for all.
+    /// Stores of its own for each node, not one set for all. Default false.
     pub per_node: Option<bool>,
     /// Formats of the stores. Default: pkcs12 alone.
     pub formats: Option<Vec<StoreFormat>>,
