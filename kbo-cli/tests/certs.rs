@@ -358,7 +358,8 @@ fn stores_are_put_on_a_node_once_and_those_of_before_come_back() {
     let old = scene.out("keystore.p12");
     scene.renewed(78, (-1, 90));
     scene.make(&[]);
-    assert_eq!(scene.json(&["certs", "deploy"]).0, 0);
+    let (code, document) = scene.json(&["certs", "deploy"]);
+    assert_eq!(code, 0, "{document}");
     assert_eq!(fs::read(node("keystore.p12")).unwrap(), scene.out("keystore.p12"));
     let (code, document) = scene.json(&["certs", "deploy", "--rollback"]);
     assert_eq!(code, 0, "{document}");

@@ -88,7 +88,8 @@ pub trait NodeTransport: Send + Sync {
     /// The node's listeners; with `handshake` the certificates that those with TLS show.
     async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError> {
         let _ = handshake;
-        Err(NodeError::new(NodeErrorKind::State, "not supported"))
+        let text = "no transport of this version can tell them";
+        Err(NodeError::new(NodeErrorKind::State, text).hint("write certs_hosts at the node"))
     }
 
     /// Gives the lease back: from here on the node undoes nothing by itself, and only the run's journal knows the way. Where

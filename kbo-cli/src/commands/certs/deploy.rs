@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kbo_certs::check::Finding;
@@ -97,7 +98,7 @@ pub(super) async fn run(context: &Context, args: &CertsDeployArgs) -> Ended {
         Some(RestartAfter::None) => RestartKind::None,
         None => certs.restart,
     };
-    let work = Work {
+    let mut work = Work {
         context,
         args,
         nodes,
@@ -109,12 +110,21 @@ pub(super) async fn run(context: &Context, args: &CertsDeployArgs) -> Ended {
         conduct::unless_interrupted(context, work.plan(&mut document)).await?;
     } else {
         document = conduct::locked(context, "certs deploy", conduct::Undone::Required, async {
+            work.deployment.run = run_of_its_own().await;
             work.done(&mut document).await?;
             Ok(document)
         })
         .await?;
     }
     Ok(show(context, &document))
+}
+
+/// An id that no deployment before has had: ids have the resolution of a second, and one deployment at a time holds the lock.
+async fn run_of_its_own() -> RunId {
+    let now = Timestamp::now();
+    let rest = 1_000_000_000 - now.subsec_nanosecond().rem_euclid(1_000_000_000);
+    tokio::time::sleep(Duration::from_nanos(u64::from(rest.unsigned_abs()))).await;
+    RunId::at(Timestamp::now())
 }
 
 /// The set in `certs.output`, checked anew, and what each node gets of it.
