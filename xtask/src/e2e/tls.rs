@@ -48,20 +48,23 @@ pub(super) fn serial_of(set: &Set, scratch: &Path) -> Result<String> {
 /// knows the node by.
 pub(super) fn all_show(lab: &Lab, wanted: &str, scratch: &Path) -> Result<()> {
     for node in lab.nodes() {
-        let shown = shown(lab, node, scratch).with_context(|| format!("the listener of {}", node.name))?;
-        if shown != wanted {
-            bail!("{} shows the certificate with serial {shown}, not {wanted}", node.name);
+        let ports: &[u16] = match node.role {
+            Role::Controller => &[9093],
+            Role::Broker => &[9092, 9094],
+        };
+        for port in ports {
+            let what = || format!("the listener of {} at port {port}", node.name);
+            let shown = shown(lab, node, *port, scratch).with_context(what)?;
+            if shown != wanted {
+                bail!("{} shows the certificate with serial {shown}, not {wanted}", what());
+            }
         }
     }
     Ok(())
 }
 
-fn shown(lab: &Lab, node: &Node, scratch: &Path) -> Result<String> {
-    let port = match node.role {
-        Role::Controller => 9093,
-        Role::Broker => 9092,
-    };
-    // A controller ends the connection afterwards, because no certificate is shown to it: what it said before counts.
+fn shown(lab: &Lab, node: &Node, port: u16, scratch: &Path) -> Result<String> {
+    // Where a client's certificate is wanted the connection ends afterwards: what was said before counts.
     let output = Command::new("openssl")
         .args(["s_client", "-showcerts", "-connect", &format!("{}:{port}", node.ip)])
         .args(["-servername", &node.host(), "-verify_hostname", &node.host(), "-CAfile"])

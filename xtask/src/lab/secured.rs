@@ -1,7 +1,8 @@
 //! The cluster of VMs with TLS and passwords: what its nodes, its clients and kbo are told, and the way there from plaintext.
 //!
-//! Brokers have one listener, SASL_SSL, for clients and for each other; controllers have SSL and insist on a certificate of whoever
-//! calls. All stores are of one wildcard set of the lab's own authority. Nodes differ in the format of their stores on purpose.
+//! Clients and brokers speak to brokers by SASL_SSL; controllers, and a second listener of each broker for kbo's probes, have SSL and
+//! insist on a certificate of whoever calls. All stores are of one wildcard set of the lab's own authority. Nodes differ in the format
+//! of their stores on purpose.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,10 +18,8 @@ use super::{DOMAIN, Lab};
 
 /// What clients call the brokers' mechanism.
 const MECHANISM: &str = "SCRAM-SHA-512";
-/// Everybody who logs in: the brokers, the lab's own client, and kbo's probes.
-const USERS: [&str; 3] = ["broker", "lab", "kbo"];
-/// One whom the brokers know by PLAIN alone.
-pub(crate) const PLAIN_USER: &str = "plain";
+/// Everybody who logs in: the brokers, and the lab's own client.
+const USERS: [&str; 2] = ["broker", "lab"];
 
 /// A format of keystores, as Kafka calls it and as kbo's files end.
 #[derive(Clone, Copy)]
@@ -116,10 +115,10 @@ pub(crate) fn secure(lab: &Lab, kbo: &Path) -> Result<()> {
     lab.wait_ready(Duration::from_secs(180))
 }
 
-/// What must be there before TLS: the set, the passwords, and the users, whom only a running cluster can note.
+/// What must be there before TLS: the set, the passwords, kbo's own certificate, and the users, whom only a running cluster can note.
 pub(crate) fn prepare(lab: &Lab) -> Result<Set> {
+    own_certificate(lab)?;
     password_file(lab, "stores")?;
-    password_file(lab, PLAIN_USER)?;
     for user in USERS {
         let file = password_file(lab, user)?;
         lab.client_run([
@@ -136,22 +135,12 @@ pub(crate) fn prepare(lab: &Lab) -> Result<Set> {
 /// The properties of the stopped nodes and of the lab's client with TLS; they count from the next start on.
 pub(crate) fn switch(lab: &Lab) -> Result<()> {
     for node in lab.nodes() {
-        let dir = lab.config_dir(&node.name)?;
-        let path = dir.join("server.properties");
+        let path = lab.config_dir(&node.name)?.join("server.properties");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         fs::write(&path, kafka::with_values(&text, &server(lab, node)?))
             .with_context(|| format!("cannot write {}", path.display()))?;
-        // kbo's own: it asks brokers as a user; controllers it asks with the node's certificate.
-        if node.role == Role::Broker {
-            let truststore = format!("{SECRETS}/truststore.p12");
-            write_secret(&dir.join("client.properties"), &client(lab, "kbo", &truststore)?)?;
-        }
     }
-    let truststore = lab.dir().join("certs/truststore.p12");
-    write_secret(
-        &lab.client_properties(),
-        &client(lab, "lab", &truststore.display().to_string())?,
-    )
+    write_secret(&lab.client_properties(), &client(lab)?)
 }
 
 /// The lab's client speaks plaintext again, as the nodes do after a restore.
@@ -160,15 +149,38 @@ pub(crate) fn forget(lab: &Lab) -> Result<()> {
     fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
 }
 
-fn client(lab: &Lab, user: &str, truststore: &str) -> Result<String> {
+/// What kbo shows to listeners that want a certificate, and whom it trusts there, in kbo.toml.
+fn own_certificate(lab: &Lab) -> Result<()> {
+    let path = lab.config_path();
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    if text.contains("\n[kafka]\n") {
+        return Ok(());
+    }
+    let authority = authority(lab)?;
+    let set = authority.issue(DOMAIN, Validity::FRESH, Key::Ec)?;
+    let (cert, key) = (lab.dir().join("kbo.pem"), lab.dir().join("kbo.key"));
+    fs::write(&cert, format!("{}{}", set.leaf, set.chain[0]))
+        .with_context(|| format!("cannot write {}", cert.display()))?;
+    write_secret(&key, &set.key)?;
+    let own = format!(
+        "\n[kafka]\nca = {:?}\ncert = {cert:?}\nkey = {key:?}\n",
+        authority.root()
+    );
+    fs::write(&path, text.replacen("\n[certs]\n", &format!("{own}\n[certs]\n"), 1))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn client(lab: &Lab) -> Result<String> {
+    let truststore = lab.dir().join("certs/truststore.p12");
     Ok(format!(
         "security.protocol=SASL_SSL\n\
          sasl.mechanism={MECHANISM}\n\
          sasl.jaas.config={}\n\
          ssl.truststore.type=PKCS12\n\
-         ssl.truststore.location={truststore}\n\
+         ssl.truststore.location={}\n\
          ssl.truststore.password={}\n",
-        scram(user, &password(lab, user)?),
+        scram("lab", &password(lab, "lab")?),
+        truststore.display(),
         password(lab, "stores")?
     ))
 }
@@ -190,7 +202,7 @@ fn server(lab: &Lab, node: &Node) -> Result<Vec<(&'static str, String)>> {
         ("controller.quorum.voters", voters.join(",")),
         (
             "listener.security.protocol.map",
-            "CONTROLLER:SSL,SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT".to_owned(),
+            "CONTROLLER:SSL,SASL_SSL:SASL_SSL,SSL:SSL,PLAINTEXT:PLAINTEXT".to_owned(),
         ),
     ];
     values.extend(stores(lab, node)?);
@@ -200,25 +212,18 @@ fn server(lab: &Lab, node: &Node) -> Result<Vec<(&'static str, String)>> {
             ("listener.name.controller.ssl.client.auth", "required".to_owned()),
         ]),
         Role::Broker => values.extend([
-            ("listeners", format!("SASL_SSL://{host}:9092")),
-            ("advertised.listeners", format!("SASL_SSL://{host}:9092")),
+            ("listeners", format!("SASL_SSL://{host}:9092,SSL://{host}:9094")),
+            (
+                "advertised.listeners",
+                format!("SASL_SSL://{host}:9092,SSL://{host}:9094"),
+            ),
             ("inter.broker.listener.name", "SASL_SSL".to_owned()),
-            ("sasl.enabled.mechanisms", format!("{MECHANISM},SCRAM-SHA-256,PLAIN")),
+            ("listener.name.ssl.ssl.client.auth", "required".to_owned()),
+            ("sasl.enabled.mechanisms", MECHANISM.to_owned()),
             ("sasl.mechanism.inter.broker.protocol", MECHANISM.to_owned()),
             (
                 "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config",
                 scram("broker", &password(lab, "broker")?),
-            ),
-            (
-                "listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config",
-                "org.apache.kafka.common.security.scram.ScramLoginModule required;".to_owned(),
-            ),
-            (
-                "listener.name.sasl_ssl.plain.sasl.jaas.config",
-                format!(
-                    "org.apache.kafka.common.security.plain.PlainLoginModule required user_{PLAIN_USER}=\"{}\";",
-                    password(lab, PLAIN_USER)?
-                ),
             ),
         ]),
     }

@@ -269,10 +269,11 @@ fn write_config(dir: &Path, nodes: &[Node], version: &str) -> Result<()> {
     text.push_str(&secured::certs_toml(dir));
     for node in nodes {
         text.push_str(&format!(
-            "\n[[node]]\nname = \"{}\"\nrole = \"{}\"\nhost = \"{}\"\n",
+            "\n[[node]]\nname = \"{}\"\nrole = \"{}\"\nhost = \"{}\"\ncerts_hosts = [\"{}\"]\n",
             node.name,
             node.role.name(),
-            node.ip
+            node.ip,
+            node.host()
         ));
     }
     fs::write(dir.join("kbo.toml"), text).context("cannot write kbo.toml")
