@@ -8,6 +8,7 @@ use kbo_archive::DirSpec;
 use kbo_core::ids::NodeName;
 use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::FileRecord;
+use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
     ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
     ContainerState, FactsRequest, FilesReport, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion, NodeError,
@@ -27,7 +28,7 @@ use crate::local::NodeSpec;
 pub const MAGIC: &[u8; 8] = b"\0kbo-ag\n";
 
 /// The protocol's version; both ends must speak the same.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The longest payload of a message.
 pub const MAX_MESSAGE: usize = 4 << 20;
@@ -328,6 +329,8 @@ pub enum Request {
     Format(FormatRequest),
     /// `files`; holds keys.
     Files(Files),
+    /// `listeners`
+    Listeners(bool),
 }
 
 impl Request {
@@ -357,6 +360,7 @@ impl Request {
                 | Request::Forgo
                 | Request::Container(_)
                 | Request::QuorumSetup(_)
+                | Request::Listeners(_)
         )
     }
 }
@@ -397,6 +401,8 @@ pub enum Reply {
     Format(FormatReport),
     /// `files`
     Files(FilesReport),
+    /// `listeners`
+    Listeners(Vec<ListenerFacts>),
 }
 
 /// Some entries of a list of the message that follows.

@@ -36,6 +36,14 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
+    /// What there is to say.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Unreached(text) | Self::NotYet(text) => text,
+            Self::Failed(error) => &error.message,
+        }
+    }
+
     /// An I/O error of a connection that stood.
     pub(crate) fn of_io(error: &io::Error, when: &str) -> Self {
         if let Some(ssl) = error
@@ -66,7 +74,7 @@ impl From<Malformed> for Trouble {
 }
 
 /// The error in words, without `(os error N)`.
-fn plain(error: &io::Error) -> String {
+pub(crate) fn plain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
@@ -287,9 +295,9 @@ impl Connection {
 }
 
 /// A socket whose every wait ends at the deadline.
-struct Deadlined {
-    stream: TcpStream,
-    deadline: Instant,
+pub(crate) struct Deadlined {
+    pub(crate) stream: TcpStream,
+    pub(crate) deadline: Instant,
 }
 
 impl Deadlined {

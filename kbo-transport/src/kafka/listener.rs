@@ -105,6 +105,15 @@ fn broker_listener(config: &NodeKafkaConfig) -> Result<(&Endpoint, Protocol), No
 
 /// The listener's security protocol; `Err` with its name where it cannot be spoken.
 fn protocol_of(config: &NodeKafkaConfig, listener: &str) -> Result<Protocol, String> {
+    match protocol_name(config, listener) {
+        "PLAINTEXT" => Ok(Protocol::Plaintext),
+        "SSL" => Ok(Protocol::Ssl),
+        other => Err(other.to_owned()),
+    }
+}
+
+/// The name of the listener's security protocol, as the configuration has it.
+pub(crate) fn protocol_name<'a>(config: &'a NodeKafkaConfig, listener: &'a str) -> &'a str {
     let mapped = match &config.protocol_map {
         Some(map) => map
             .iter()
@@ -118,15 +127,11 @@ fn protocol_of(config: &NodeKafkaConfig, listener: &str) -> Result<Protocol, Str
         }
         None => None,
     };
-    match mapped.unwrap_or(listener) {
-        "PLAINTEXT" => Ok(Protocol::Plaintext),
-        "SSL" => Ok(Protocol::Ssl),
-        other => Err(other.to_owned()),
-    }
+    mapped.unwrap_or(listener)
 }
 
 /// Where others are told to find the listener. Controllers find each other by controller.quorum.voters.
-fn advertised(config: &NodeKafkaConfig, endpoint: &Endpoint, side: Side) -> Option<(String, u16)> {
+pub(crate) fn advertised(config: &NodeKafkaConfig, endpoint: &Endpoint, side: Side) -> Option<(String, u16)> {
     let own = config
         .advertised
         .iter()
@@ -146,7 +151,11 @@ fn advertised(config: &NodeKafkaConfig, endpoint: &Endpoint, side: Side) -> Opti
 ///
 /// The loopback of this machine is the container's only where the container has no address of its own; elsewhere another
 /// node's published port may be behind it, and the answer would be another node's.
-fn candidates(endpoint: &Endpoint, advertised: Option<&(String, u16)>, addresses: &Addresses) -> Vec<(String, u16)> {
+pub(crate) fn candidates(
+    endpoint: &Endpoint,
+    advertised: Option<&(String, u16)>,
+    addresses: &Addresses,
+) -> Vec<(String, u16)> {
     let own_network = !addresses.container_ips.is_empty();
     let mut out: Vec<(String, u16)> = Vec::new();
     let mut add = |host: &str, port: u16| {

@@ -6,6 +6,7 @@
 mod client;
 mod config;
 mod listener;
+mod look;
 mod messages;
 mod properties;
 mod quorum;
@@ -21,6 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use kbo_core::ports::listener::{ListenerFacts, Shown};
 use kbo_core::ports::node::{KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind};
 
 use client::{Trouble, Try};
@@ -86,6 +88,22 @@ impl Prober {
     /// The configuration it goes by.
     pub fn config(&self) -> &NodeKafkaConfig {
         &self.config
+    }
+
+    /// The node's listeners, with what those with TLS show to a handshake. No credentials are needed, and none are sent.
+    pub async fn look(&self) -> Vec<ListenerFacts> {
+        look::look(&self.config, &self.addresses, self.timeouts).await
+    }
+
+    /// The node's listeners, untouched: those with TLS show nothing, for the reason given; without one they were not asked.
+    pub fn listeners(&self, why_not: Option<&str>) -> Vec<ListenerFacts> {
+        let mut listeners = look::listeners(&self.config);
+        if let Some(why_not) = why_not {
+            for listener in listeners.iter_mut().filter(|listener| listener.has_tls()) {
+                listener.shown = Some(Shown::Nothing(why_not.to_owned()));
+            }
+        }
+        listeners
     }
 
     /// Asks once, within the timeouts.

@@ -21,6 +21,7 @@ use kbo_archive::work::Place;
 use kbo_archive::{DirSpec, clean, facts, files, snapshot, stage, swap};
 use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::Dataset;
+use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
     ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
     ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion,
@@ -419,6 +420,20 @@ impl NodeTransport for LocalNode {
         }
         let request = request.clone();
         blocking(move || files::carry_out(&dir, &request)).await
+    }
+
+    async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError> {
+        let prober = self.prober().await?;
+        if !handshake {
+            return Ok(prober.listeners(None));
+        }
+        match self.state().await? {
+            ContainerState::Running => Ok(prober.look().await),
+            state => {
+                let why = format!("not running: the container {} is {state}", self.spec.container);
+                Ok(prober.listeners(Some(&why)))
+            }
+        }
     }
 
     async fn release(&self) -> Result<(), NodeError> {

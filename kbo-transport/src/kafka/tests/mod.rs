@@ -2,6 +2,7 @@
 
 mod certs;
 mod fake;
+mod look;
 mod questions;
 mod tls;
 mod troubles;
