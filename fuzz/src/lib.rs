@@ -22,6 +22,7 @@ use kbo_archive::store::Selector;
 use kbo_archive::{metaprops, reader, records, rules};
 use kbo_certs::jks::Jks;
 use kbo_certs::pkcs12::{Pkcs12, Profile};
+use kbo_certs::{Expectation, Options, WildcardSet, check};
 use kbo_core::config::Config;
 use kbo_core::config::raw::Raw;
 use kbo_core::ids::{BackupId, ClusterId, NodeName, RunId};
@@ -51,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     ("manifest", manifest, seeds::manifest),
     ("meta_properties", meta_properties, seeds::meta_properties),
     ("names", names, seeds::names),
+    ("pem_set", pem_set, seeds::pem_set),
     ("pkcs12", pkcs12, seeds::pkcs12),
     ("properties", properties, seeds::properties),
     ("segment", segment, seeds::segment),
@@ -148,7 +150,35 @@ pub fn jks(data: &[u8]) {
     }
 }
 
-/// A PKCS12 store, likewise.
+/// Files of a set, one after another with a NUL between them: in whichever order they come, the same is served, and a set can be checked.
+pub fn pem_set(data: &[u8]) {
+    let now = seeds::set_time();
+    let options = Options {
+        passphrase: Some(Secret::new(seeds::STORE_PASSWORD)),
+        roots: vec![],
+        now,
+    };
+    let files: Vec<(String, &[u8])> = (1..)
+        .map(|at: u32| at.to_string())
+        .zip(data.split(|byte| *byte == 0))
+        .collect();
+    let forwards = WildcardSet::from_files(files.iter().cloned(), &options);
+    let backwards = WildcardSet::from_files(files.into_iter().rev(), &options);
+    assert_eq!(forwards.is_ok(), backwards.is_ok());
+    if let (Ok(one), Ok(other)) = (&forwards, &backwards) {
+        assert_eq!(one.served(), other.served());
+        assert_eq!(one.anchors(), other.anchors());
+        let expected = Expectation {
+            hosts: vec![],
+            now,
+            warn_days: 21,
+            mutual_tls: true,
+        };
+        let _ = check(one, &expected);
+    }
+}
+
+/// A PKCS12 store: what was read can be written and read again.
 pub fn pkcs12(data: &[u8]) {
     let password = Secret::new(seeds::STORE_PASSWORD);
     if let Ok(store) = Pkcs12::read(data, &password)

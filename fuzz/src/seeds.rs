@@ -56,6 +56,17 @@ pub fn jks() -> Vec<Vec<u8>> {
     vec![golden_store("keytool.jks")]
 }
 
+/// A time at which the golden set is valid.
+pub fn set_time() -> jiff::Timestamp {
+    jiff::Timestamp::from_second(1_800_000_000).expect("a time within the calendar")
+}
+
+/// The files of a set with a NUL between them, and its certificate alone.
+pub fn pem_set() -> Vec<Vec<u8>> {
+    let file = |part: &str| golden_store(&format!("set/wildcard.example.org-ACME.{part}"));
+    vec![[file("key"), file("crt"), file("ca")].join(&0), file("crt")]
+}
+
 /// PKCS12 stores of two iterations.
 pub fn pkcs12() -> Vec<Vec<u8>> {
     vec![golden_store("openssl.p12"), golden_store("openssl-legacy.p12")]

@@ -116,4 +116,13 @@ fn the_seeds_are_understood() {
     let (record, bytes) = seeds::sound_archive();
     let findings = kbo_archive::reader::verify_archive(&record, &mut &*bytes, &|_| {}, &|| false).unwrap();
     assert!(findings.is_empty(), "{findings:?}");
+    let files = seeds::pem_set().remove(0);
+    let options = kbo_certs::Options {
+        passphrase: None,
+        roots: vec![],
+        now: seeds::set_time(),
+    };
+    let files = files.split(|byte| *byte == 0).map(|file| ("file", file));
+    let set = kbo_certs::WildcardSet::from_files(files, &options).unwrap();
+    assert!(set.key().is_some() && set.served().len() == 2 && set.root().is_some());
 }

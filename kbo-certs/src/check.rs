@@ -120,6 +120,10 @@ pub enum Code {
     NotForClients,
     /// Something in the files was not used.
     SetAside,
+    /// A listener shows no certificate.
+    NotShown,
+    /// A listener shows another certificate.
+    NotDeployed,
 }
 
 impl Code {
@@ -143,6 +147,8 @@ impl Code {
             Self::NotForServers => "not_for_servers",
             Self::NotForClients => "not_for_clients",
             Self::SetAside => "set_aside",
+            Self::NotShown => "not_shown",
+            Self::NotDeployed => "not_deployed",
         }
     }
 }

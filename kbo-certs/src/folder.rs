@@ -321,7 +321,11 @@ fn acme_sh(files: &[PathBuf]) -> Sets {
 }
 
 fn walk(folder: &Path, under: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), FolderError> {
-    let path = folder.join(under);
+    let path = if under.as_os_str().is_empty() {
+        folder.to_owned()
+    } else {
+        folder.join(under)
+    };
     let failed = |source| FolderError::Read {
         path: path.clone(),
         source,

@@ -10,7 +10,8 @@ use pkcs8::pkcs5::pbes2::Kdf;
 use pkcs8::pkcs5::{self, EncryptionScheme};
 use pkcs8::spki::AlgorithmIdentifier;
 use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef, SecretDocument};
-use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256};
 use sec1::{EcParameters, EcPrivateKey};
 use zeroize::Zeroizing;
 
@@ -54,6 +55,9 @@ pub enum KeyError {
     #[error("the private key is damaged: {0}")]
     Malformed(String),
 }
+
+/// Finds the point of a curve that a secret number belongs to, uncompressed.
+type PointOf = fn(&[u8]) -> Option<Vec<u8>>;
 
 impl Key {
     /// Reads the key of a PEM block; `None` where the block is no private key.
@@ -185,7 +189,7 @@ impl Key {
             return Err(KeyError::Malformed("it names no curve".to_owned()));
         };
         let name = curve.to_string();
-        let (size, point): (usize, fn(&[u8]) -> Option<Vec<u8>>) = match name.as_str() {
+        let (size, point): (usize, PointOf) = match name.as_str() {
             public_key::P256 => (32, |scalar| {
                 let key = p256::SecretKey::from_slice(scalar).ok()?;
                 Some(key.public_key().to_sec1_point(false).as_bytes().to_vec())
@@ -270,10 +274,17 @@ impl Key {
 /// The public half of a PKCS1 key, whose numbers have been looked at where ring can.
 fn rsa(der: &[u8]) -> Result<PublicKey, KeyError> {
     let found = RsaPrivateKeyRef::try_from(der).map_err(malformed)?;
-    // ring takes keys of 2048 to 4096 bits only, so nothing but this one answer counts.
-    if let Err(error) = ring::rsa::KeyPair::from_der(der)
-        && error.to_string() == "InconsistentComponents"
-    {
+    // ring takes keys of 2048 to 4096 bits only, so of its refusals nothing but this one counts. A signature, which ring looks at
+    // before it hands it out, tells of numbers that this has not compared.
+    let belong = match ring::rsa::KeyPair::from_der(der) {
+        Ok(pair) => {
+            let mut signature = vec![0; pair.public().modulus_len()];
+            pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), b"", &mut signature)
+                .is_ok()
+        }
+        Err(error) => error.to_string() != "InconsistentComponents",
+    };
+    if !belong {
         return Err(KeyError::Malformed("its numbers do not belong together".to_owned()));
     }
     Ok(PublicKey::rsa(

@@ -54,7 +54,6 @@ struct Open {
     label: String,
     line: usize,
     headers: Vec<(String, String)>,
-    body: Zeroizing<String>,
 }
 
 /// Finds the blocks. What is around them is passed over.
@@ -62,28 +61,29 @@ pub fn blocks(bytes: &[u8]) -> Blocks {
     let text = text(bytes);
     let mut found = Blocks::default();
     let mut open: Option<Open> = None;
+    // One buffer for all blocks, never longer than the text: it does not grow and leave parts of a key where it was, and a file of
+    // nothing but BEGIN lines costs no more than another one.
+    let mut body = Zeroizing::new(String::with_capacity(text.len()));
     for (line, content) in lines(&text) {
         if let Some(label) = marker(content, "-----BEGIN ") {
             if let Some(open) = open.take() {
                 found.broken(&open, "it has no END before the next BEGIN");
             }
-            // The body is never longer than the text, so it does not grow and leave parts of a key where it was.
-            let body = Zeroizing::new(String::with_capacity(text.len()));
+            body.clear();
             open = Some(Open {
                 label: label.to_owned(),
                 line,
                 headers: vec![],
-                body,
             });
         } else if let Some(label) = marker(content, "-----END ") {
             let Some(open) = open.take() else { continue };
             if open.label == label {
-                found.close(open);
+                found.close(open, &body);
             } else {
                 found.broken(&open, "its END is of another kind");
             }
         } else if let Some(open) = &mut open {
-            open.take(content);
+            open.take(content, &mut body);
         }
     }
     if let Some(open) = open {
@@ -115,23 +115,23 @@ pub fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
 }
 
 impl Open {
-    fn take(&mut self, line: &str) {
+    fn take(&mut self, line: &str, body: &mut String) {
         let line = line.trim();
         if let Some((name, value)) = line.split_once(':') {
             // Only OpenSSL's older keys have headers, and those are two.
-            if self.body.is_empty() && self.headers.len() < 16 {
+            if body.is_empty() && self.headers.len() < 16 {
                 self.headers.push((name.trim().to_owned(), value.trim().to_owned()));
                 return;
             }
         }
-        line.split_ascii_whitespace().for_each(|part| self.body.push_str(part));
+        line.split_ascii_whitespace().for_each(|part| body.push_str(part));
     }
 }
 
 impl Blocks {
-    fn close(&mut self, open: Open) {
-        let mut data = Zeroizing::new(Vec::with_capacity(open.body.len()));
-        match STANDARD.decode_vec(open.body.as_bytes(), &mut data) {
+    fn close(&mut self, open: Open, body: &str) {
+        let mut data = Zeroizing::new(Vec::with_capacity(body.len()));
+        match STANDARD.decode_vec(body.as_bytes(), &mut data) {
             Ok(()) if data.is_empty() => self.broken(&open, "it is empty"),
             Ok(()) => self.whole.push(Block {
                 label: open.label,
@@ -192,4 +192,68 @@ fn lossy(bytes: &[u8]) -> Zeroizing<String> {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_nothing_but_begin_lines_costs_no_more_than_another() {
+        let line = "-----BEGIN A-----\n";
+        let text = line.repeat((1 << 20) / line.len());
+        let begun = Instant::now();
+        let found = blocks(text.as_bytes());
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(found.whole.is_empty());
+        assert_eq!(found.broken.len(), (1 << 20) / line.len());
+    }
+
+    #[test]
+    fn what_stands_in_one_block_is_not_in_the_next() {
+        let text = "-----BEGIN A-----\nQUFB\n-----BEGIN B-----\nQkJC\n-----END B-----\n";
+        let found = blocks(text.as_bytes());
+        assert_eq!(found.broken.len(), 1);
+        assert_eq!(found.broken[0].label, "A");
+        assert_eq!(found.whole[0].data.as_slice(), b"BBB");
+    }
+
+    #[test]
+    fn a_block_cut_short_anywhere_is_no_block() {
+        let text = encode("CERTIFICATE", &[7; 100]);
+        for end in 0..text.len() - 1 {
+            assert!(blocks(&text.as_bytes()[..end]).whole.is_empty(), "{end}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_whatever_is_around_it_and_however_lines_end(
+            ders in vec(vec(any::<u8>(), 1..300), 1..5),
+            around in "[a-zA-Z :.]{0,40}",
+            ending in prop_oneof![Just("\n"), Just("\r\n"), Just("\r")],
+            mark in any::<bool>(),
+        ) {
+            let mut text = if mark { "\u{feff}".to_owned() } else { String::new() };
+            for der in &ders {
+                text.push_str(&around);
+                text.push('\n');
+                text.push_str(&encode("CERTIFICATE", der));
+            }
+            let found = blocks(text.replace('\n', ending).as_bytes());
+            prop_assert!(found.broken.is_empty());
+            let read: Vec<Vec<u8>> = found.whole.iter().map(|block| block.data.to_vec()).collect();
+            prop_assert_eq!(read, ders);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..2000)) {
+            let _ = blocks(&bytes);
+        }
+    }
 }

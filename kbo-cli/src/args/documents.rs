@@ -12,7 +12,7 @@ use kbo_core::config::raw::Raw;
 use super::Cli;
 
 /// Commands that documents name before the code has them.
-const NOT_YET: &[&str] = &["certs"];
+const NOT_YET: &[&str] = &[];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod certs;
 mod containers;
 #[cfg(test)]
 mod documents;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kbo_core::schedule::ScheduleName;
 
+pub(crate) use certs::{CertsAction, CertsArgs, CertsCheckArgs, CertsDeployArgs, CertsMakeArgs, RestartAfter};
 pub(crate) use containers::{FormatArgs, PowerArgs, RestartArgs, RunArgs};
 pub(crate) use generate::{CompletionsArgs, GenerateArgs, Generated};
 pub(crate) use schedule::{InstallArgs, RemoveArgs, ScheduleAction, ScheduleArgs, ScheduleRoot};
@@ -114,6 +116,8 @@ pub(crate) enum Command {
     ImportConfig(ImportConfigArgs),
     /// Have systemd or cron take backups, see when and with what success, or stop that
     Schedule(ScheduleArgs),
+    /// Check certificates, make the keystores and truststores of them that Kafka reads, and bring those to the nodes
+    Certs(CertsArgs),
     /// Choose from a menu on the terminal, as kbo without a command does too
     Menu,
     /// Print the completions of a shell

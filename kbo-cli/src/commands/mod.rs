@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 mod attended;
 mod backup;
+mod certs;
 mod check;
 mod completions;
 mod conduct;
@@ -163,6 +164,7 @@ fn needs(command: &Command) -> Needs {
         | Command::Unpin(_)
         | Command::Schedule(_) => Needs::Store,
         Command::Export(_) | Command::Import(_) => Needs::StoreLong,
+        Command::Certs(args) if args.action.is_offline() => Needs::Store,
         Command::Check
         | Command::Menu
         | Command::Status(_)
@@ -173,6 +175,8 @@ fn needs(command: &Command) -> Needs {
         | Command::Init(_)
         | Command::Survey(_)
         | Command::Agent => Needs::Look,
+        Command::Certs(args) if args.action.is_deployment() => Needs::Change,
+        Command::Certs(_) => Needs::Look,
         Command::Backup(_)
         | Command::Restore(_)
         | Command::Start(_)
@@ -254,6 +258,7 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::Format(args) => format::run(context, &args).await,
         Command::Recover => recover::run(context).await,
         Command::Schedule(args) => schedule::run(context, &args).await,
+        Command::Certs(args) => certs::run(context, &args.action).await,
         Command::Completions(args) => completions::run(&args, context.global.json),
         Command::Generate(args) => generate::run(&args, context.global.json),
         Command::ImportConfig(args) => import_config::run(&args, &context.global),

@@ -121,6 +121,16 @@ const HOSTS: Ask = Ask::Text(Text {
     many: true,
 });
 
+const AFTERWARDS: Ask = Ask::Choice(
+    "What follows?",
+    &[
+        ("What kbo.toml says", &[]),
+        ("A rolling restart", &["--restart", "rolling"]),
+        ("A restart of the cluster", &["--restart", "cluster"]),
+        ("Nothing", &["--restart", "none"]),
+    ],
+);
+
 /// Every entry, in the order in which they are shown.
 #[rustfmt::skip]
 pub(super) const ENTRIES: &[Entry] = &[
@@ -154,7 +164,9 @@ pub(super) const ENTRIES: &[Entry] = &[
 
     entry(Group::Certificates, "Make", "keystores and truststores from PEM files", &["certs", "make"], &[], Consent::Free),
     entry(Group::Certificates, "Check", "chain, key, names, expiry", &["certs", "check"], &[], Consent::Free),
-    entry(Group::Certificates, "Deploy", "stores onto the nodes", &["certs", "deploy"], &[], Consent::Plan),
+    entry(Group::Certificates, "Deploy", "stores onto the nodes", &["certs", "deploy"], &[Ask::Nodes, AFTERWARDS], Consent::Plan),
+    entry(Group::Certificates, "Roll back", "the stores of before the last deployment", &["certs", "deploy", "--rollback"],
+        &[Ask::Nodes, AFTERWARDS], Consent::Plan),
 
     entry(Group::Cluster, "Status", "every container, and the last backup", &["status"], &[], Consent::Free),
     entry(Group::Cluster, "Check", "everything that a backup needs; touches nothing", &["check"], &[], Consent::Free),

@@ -13,7 +13,7 @@ pub struct RawCerts {
     pub source: Option<PathBuf>,
     /// The domain of the set, where the folder has several.
     pub domain: Option<String>,
-    /// Names of the files in it, with {domain} and {part}. Default wildcard.{domain}-ACME.{part}; certbot's and acme.sh's are found too.
+    /// Names of the files in it, with {domain} and {part}; certbot's and acme.sh's are found too. Default wildcard.{domain}-ACME.{part}.
     pub names: Option<String>,
     /// File whose first line opens an encrypted key of the set.
     pub key_passphrase_file: Option<PathBuf>,
@@ -21,9 +21,9 @@ pub struct RawCerts {
     pub roots: Option<Vec<PathBuf>>,
     /// Folder on this machine that `kbo certs make` writes and `kbo certs deploy` reads. Default certs.
     pub output: Option<PathBuf>,
-    /// Stores of its own for each node. Default false: one set for all.
+    /// Stores of its own for each node, not one set for all. Default false.
     pub per_node: Option<bool>,
-    /// Formats of the stores. Default ["pkcs12"].
+    /// Formats of the stores. Default: pkcs12 alone.
     pub formats: Option<Vec<StoreFormat>>,
     /// PKCS12 that Java before 8u301 and 11.0.12 reads. Default false.
     pub legacy: Option<bool>,
@@ -45,7 +45,7 @@ pub struct RawCerts {
     pub dir: Option<String>,
     /// uid:gid of the files there. Default: those of the file that is replaced, else of the folder.
     pub owner: Option<String>,
-    /// Their permissions, in octal. Default "0600".
+    /// Their permissions, in octal. Default 0600.
     pub mode: Option<String>,
     /// What `kbo certs deploy` does afterwards: rolling, cluster or none. Default none.
     pub restart: Option<RestartKind>,
