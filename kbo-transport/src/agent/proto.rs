@@ -5,6 +5,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kbo_archive::DirSpec;
+use kbo_core::config::Mechanism;
 use kbo_core::ids::NodeName;
 use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::FileRecord;
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::files::Files;
 use super::json::unencodable;
 pub use super::json::{decode, decode_and_wipe, encode};
-use crate::kafka::KafkaAccess;
+use crate::kafka::{KafkaAccess, Sasl};
 use crate::local::NodeSpec;
 
 /// What an agent's output begins with. Anything else is not an agent: a login banner, an error of a shell.
@@ -222,8 +223,18 @@ pub struct Open {
     key_pem: Option<String>,
     key_password: Option<String>,
     verify_hostname: bool,
+    sasl: Option<OpenSasl>,
+    client_properties: Option<String>,
     engine_paths: Vec<(String, String)>,
     seen_paths: Vec<(String, String)>,
+}
+
+/// [`Sasl`], with its password.
+#[derive(Clone, Serialize, Deserialize)]
+struct OpenSasl {
+    mechanisms: Vec<Mechanism>,
+    username: String,
+    password: String,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -259,6 +270,12 @@ impl From<&NodeSpec> for Open {
             key_pem: exposed(&spec.kafka.key_pem),
             key_password: exposed(&spec.kafka.key_password),
             verify_hostname: spec.kafka.verify_hostname,
+            sasl: spec.kafka.sasl.as_ref().map(|sasl| OpenSasl {
+                mechanisms: sasl.mechanisms.clone(),
+                username: sasl.username.clone(),
+                password: sasl.password.expose().to_owned(),
+            }),
+            client_properties: spec.kafka.client_properties.clone(),
             engine_paths: spec.engine_paths.clone(),
             seen_paths: spec.seen_paths.clone(),
         }
@@ -284,6 +301,12 @@ impl From<Open> for NodeSpec {
                 key_pem: open.key_pem.map(Secret::new),
                 key_password: open.key_password.map(Secret::new),
                 verify_hostname: open.verify_hostname,
+                sasl: open.sasl.map(|sasl| Sasl {
+                    mechanisms: sasl.mechanisms,
+                    username: sasl.username,
+                    password: Secret::new(sasl.password),
+                }),
+                client_properties: open.client_properties,
             },
             engine_paths: open.engine_paths,
             seen_paths: open.seen_paths,

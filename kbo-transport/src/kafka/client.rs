@@ -13,7 +13,10 @@ use kafka_protocol::messages::{ApiVersionsRequest, DescribeQuorumRequest, Metada
 use kafka_protocol::protocol::{StrBytes, encode_request_header_into_buffer};
 use kbo_core::ports::node::{KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind};
 
+use zeroize::Zeroize;
+
 use super::messages::{self, ApiVersions, Ask, Metadata, Quorum};
+use super::sasl::{self, Sasl};
 use super::tls::{self, Tls};
 use super::wire::{Malformed, Reader};
 
@@ -60,7 +63,7 @@ impl Trouble {
         })
     }
 
-    fn wrong(message: impl Into<String>) -> Self {
+    pub(crate) fn wrong(message: impl Into<String>) -> Self {
         Self::Failed(NodeError::new(NodeErrorKind::State, message).hint(
             "something else than Kafka may listen there, or Kafka's listener speaks another protocol than configured",
         ))
@@ -88,6 +91,8 @@ pub(crate) struct Try<'a> {
     pub(crate) address: SocketAddr,
     /// For TLS: the client and the name that the certificate must have.
     pub(crate) tls: Option<(&'a Tls, &'a str)>,
+    /// For SASL: who we are.
+    pub(crate) sasl: Option<&'a Sasl>,
     /// Bounds the connection's making.
     pub(crate) connect: Duration,
     /// Bounds everything.
@@ -99,7 +104,11 @@ pub(crate) struct Try<'a> {
 impl Try<'_> {
     /// Connects, asks and understands.
     pub(crate) fn ask(&self, question: KafkaQuestion) -> Result<KafkaAnswer, Trouble> {
-        let mut connection = self.open()?;
+        let mut connection = match self.sasl {
+            Some(sasl) => sasl::log_in(|| self.open(), sasl, self.tls.is_some())?,
+            None => self.open()?,
+        };
+        // After a login, not before it: then it would not have been the broker's request handlers that answered.
         let apis = connection.api_versions()?;
         match question {
             KafkaQuestion::Alive => Ok(KafkaAnswer::Alive),
@@ -177,7 +186,7 @@ fn common<R: Ask>(apis: &ApiVersions) -> Result<i16, Trouble> {
 }
 
 /// An error code in a response.
-fn refusal(what: &str, code: i16, message: Option<&str>) -> Trouble {
+pub(crate) fn refusal(what: &str, code: i16, message: Option<&str>) -> Trouble {
     let known = ResponseError::try_from_code(code);
     let name = known.map_or_else(|| format!("error {code}"), |error| format!("{error:?}"));
     let text = match message {
@@ -204,7 +213,7 @@ trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
 
 /// An open connection. Requests go one by one.
-struct Connection {
+pub(crate) struct Connection {
     stream: Box<dyn ReadWrite>,
     correlation: i32,
 }
@@ -225,19 +234,19 @@ impl Connection {
     }
 
     /// Sends a request and returns the response's body.
-    fn call<R: Ask>(&mut self, version: i16, request: &R) -> Result<Vec<u8>, Trouble> {
+    pub(crate) fn call<R: Ask>(&mut self, version: i16, request: &R) -> Result<Vec<u8>, Trouble> {
         self.correlation += 1;
-        let frame = self.frame(version, request).map_err(|error| {
+        let mut frame = self.frame(version, request).map_err(|error| {
             Trouble::Failed(NodeError::new(
                 NodeErrorKind::State,
                 format!("{:?} cannot be written: {error}", R::API),
             ))
         })?;
         let when = "after the request";
-        self.stream
-            .write_all(&frame)
-            .and_then(|()| self.stream.flush())
-            .map_err(|e| Trouble::of_io(&e, when))?;
+        let sent = self.stream.write_all(&frame).and_then(|()| self.stream.flush());
+        // It may hold a password.
+        frame.as_mut().zeroize();
+        sent.map_err(|e| Trouble::of_io(&e, when))?;
 
         let mut length = [0; 4];
         self.stream

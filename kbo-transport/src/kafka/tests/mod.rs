@@ -4,6 +4,7 @@ mod certs;
 mod fake;
 mod look;
 mod questions;
+mod sasl;
 mod tls;
 mod troubles;
 
