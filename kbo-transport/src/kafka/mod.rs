@@ -57,11 +57,13 @@ pub fn read_scram_server(data: &[u8]) {
     sasl::read_server(data);
 }
 
-/// Reads a `sasl.jaas.config`; for the fuzz targets.
+/// Reads a `sasl.jaas.config` and adds up what it holds; for the fuzz targets.
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
-pub fn read_jaas(text: &str) {
-    drop(jaas::parse(text));
+pub fn read_jaas(text: &str) -> Option<usize> {
+    let jaas = jaas::parse(text).ok()?;
+    let options = jaas.options.iter().map(|(key, value)| key.len() + value.expose().len());
+    Some(jaas.module.len() + options.sum::<usize>())
 }
 
 /// How long one [`Prober::ask`] may take.

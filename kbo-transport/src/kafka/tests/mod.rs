@@ -1,6 +1,7 @@
 //! The prober against servers that speak Kafka's bytes, well or badly.
 
 mod certs;
+mod credentials;
 mod fake;
 mod look;
 mod questions;
