@@ -61,60 +61,85 @@ impl Sasl {
     }
 }
 
-/// Logs in on a connection that `open` makes; on a second one, where the listener offers another mechanism than we came with.
+/// Why a mechanism did not let us in.
+enum Denied {
+    /// It refused the credentials; a user may have some for another mechanism.
+    Credentials(Trouble),
+    /// Whatever else.
+    Other(Trouble),
+}
+
+impl From<Trouble> for Denied {
+    fn from(trouble: Trouble) -> Self {
+        Self::Other(trouble)
+    }
+}
+
+/// Logs in on a connection that `open` makes: one for each mechanism that suits, the best first, as far as the listener offers it.
 pub(crate) fn log_in(
     open: impl Fn() -> Result<Connection, Trouble>,
     sasl: &Sasl,
     is_encrypted: bool,
 ) -> Result<Connection, Trouble> {
     let suitable = sasl.suitable(is_encrypted);
-    let Some(&favourite) = suitable.first() else {
-        return Err(refused("no mechanism suits it".to_owned()));
-    };
-    let mut connection = open()?;
-    let mut mechanism = favourite;
-    if let Some(offered) = shake_hands(&mut connection, favourite)? {
-        let choice = suitable
-            .iter()
-            .find(|mechanism| offered.iter().any(|name| name == mechanism.name()));
-        let Some(&choice) = choice.filter(|choice| **choice != favourite) else {
-            return Err(not_offered(&suitable, &offered, sasl, is_encrypted));
+    let mut offered: Option<Vec<String>> = None;
+    let mut tried = Vec::new();
+    let mut denied = None;
+    for &mechanism in &suitable {
+        if offered
+            .as_ref()
+            .is_some_and(|offered| !offered.iter().any(|name| name == mechanism.name()))
+        {
+            continue;
+        }
+        // Kafka closes a connection on which it refused something.
+        let mut connection = open()?;
+        let offer = shake_hands(&mut connection, mechanism)?;
+        let is_agreed = offer.error == 0;
+        if !is_agreed || !offer.mechanisms.is_empty() {
+            offered = Some(offer.mechanisms);
+        }
+        if !is_agreed {
+            continue;
+        }
+        tried.push(mechanism.name());
+        let whose = |trouble| match trouble {
+            Trouble::Failed(mut error) => {
+                error.message = format!("{} as user {}: {}", tried.join(", "), sasl.username, error.message);
+                Trouble::Failed(error)
+            }
+            other => other,
         };
-        // Kafka has closed the connection on which we asked for another.
-        connection = open()?;
-        mechanism = choice;
-        if shake_hands(&mut connection, choice)?.is_some() {
-            return Err(not_offered(&suitable, &offered, sasl, is_encrypted));
+        match converse(&mut connection, mechanism, sasl) {
+            Ok(()) => return Ok(connection),
+            Err(Denied::Other(trouble)) => return Err(whose(trouble)),
+            Err(Denied::Credentials(trouble)) => denied = Some(whose(trouble)),
         }
     }
-    let outcome = match Scram::begin(mechanism, &sasl.username).map_err(rejected)? {
-        None => plain(&mut connection, sasl),
-        Some(scram) => scrammed(&mut connection, &scram, sasl),
-    };
-    outcome.map(|()| connection).map_err(|trouble| match trouble {
-        Trouble::Failed(mut error) => {
-            error.message = format!("{mechanism} as user {}: {}", sasl.username, error.message);
-            Trouble::Failed(error)
-        }
-        other => other,
-    })
+    Err(denied.unwrap_or_else(|| not_offered(&suitable, &offered.unwrap_or_default(), sasl, is_encrypted)))
 }
 
-/// Asks for a mechanism. `None` where it is agreed on, else what there is.
-fn shake_hands(connection: &mut Connection, mechanism: Mechanism) -> Result<Option<Vec<String>>, Trouble> {
+/// Asks for a mechanism.
+fn shake_hands(connection: &mut Connection, mechanism: Mechanism) -> Result<SaslOffer, Trouble> {
     let request = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism.name()));
     let body = connection.call(SaslHandshakeRequest::SPOKEN.max, &request)?;
     let offer = SaslOffer::decode(short(&body)?)?;
     match offer.error {
-        0 => Ok(None),
-        UNSUPPORTED_SASL_MECHANISM => Ok(Some(offer.mechanisms)),
+        0 | UNSUPPORTED_SASL_MECHANISM => Ok(offer),
         code => Err(refusal("SaslHandshake", code, None)),
     }
 }
 
-fn plain(connection: &mut Connection, sasl: &Sasl) -> Result<(), Trouble> {
+fn converse(connection: &mut Connection, mechanism: Mechanism, sasl: &Sasl) -> Result<(), Denied> {
+    match Scram::begin(mechanism, &sasl.username).map_err(rejected)? {
+        None => plain(connection, sasl),
+        Some(scram) => scrammed(connection, &scram, sasl),
+    }
+}
+
+fn plain(connection: &mut Connection, sasl: &Sasl) -> Result<(), Denied> {
     if sasl.username.contains('\0') || sasl.password.expose().contains('\0') {
-        return Err(refused("neither name nor password may hold a NUL".to_owned()));
+        return Err(refused("neither name nor password may hold a NUL".to_owned()).into());
     }
     let mut token = Zeroizing::new(Vec::with_capacity(
         sasl.username.len() + sasl.password.expose().len() + 2,
@@ -126,7 +151,7 @@ fn plain(connection: &mut Connection, sasl: &Sasl) -> Result<(), Trouble> {
     authenticate(connection, token, sasl).map(drop)
 }
 
-fn scrammed(connection: &mut Connection, scram: &Scram, sasl: &Sasl) -> Result<(), Trouble> {
+fn scrammed(connection: &mut Connection, scram: &Scram, sasl: &Sasl) -> Result<(), Denied> {
     let say = |text: String| Zeroizing::new(text.into_bytes());
     let first = authenticate(connection, say(scram.first()), sasl)?;
     let proof = scram.answer(&first, &sasl.password).map_err(rejected)?;
@@ -135,17 +160,17 @@ fn scrammed(connection: &mut Connection, scram: &Scram, sasl: &Sasl) -> Result<(
 }
 
 /// One message and its answer.
-fn authenticate(connection: &mut Connection, message: Zeroizing<Vec<u8>>, sasl: &Sasl) -> Result<Vec<u8>, Trouble> {
+fn authenticate(connection: &mut Connection, message: Zeroizing<Vec<u8>>, sasl: &Sasl) -> Result<Vec<u8>, Denied> {
     let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from_owner(message));
     let body = connection.call(SaslAuthenticateRequest::SPOKEN.max, &request)?;
-    let answer = SaslAuthenticated::decode(short(&body)?)?;
+    let answer = SaslAuthenticated::decode(short(&body)?).map_err(Trouble::from)?;
     match answer.error {
         0 => Ok(answer.bytes),
-        SASL_AUTHENTICATION_FAILED => Err(refused(format!(
+        SASL_AUTHENTICATION_FAILED => Err(Denied::Credentials(refused(format!(
             "it refused the credentials{}",
             said(answer.message.as_deref(), sasl)
-        ))),
-        code => Err(refusal("SaslAuthenticate", code, None)),
+        )))),
+        code => Err(refusal("SaslAuthenticate", code, None).into()),
     }
 }
 
@@ -171,20 +196,23 @@ fn short(body: &[u8]) -> Result<&[u8], Trouble> {
     Ok(body)
 }
 
-fn rejected(why: Rejected) -> Trouble {
+fn rejected(why: Rejected) -> Denied {
     match why {
         Rejected::ByServer(error) => {
             let plain: String = error.chars().filter(|c| !c.is_control()).take(100).collect();
-            refused(format!("it refused the credentials: {plain}"))
+            Denied::Credentials(refused(format!("it refused the credentials: {plain}")))
         }
-        Rejected::Server(what) => Trouble::Failed(
+        Rejected::Server(what) => Denied::Other(Trouble::Failed(
             NodeError::new(
                 NodeErrorKind::Refused,
                 format!("what it answers is not to be trusted: {what}"),
             )
             .hint("something else than the node's Kafka may answer there"),
-        ),
-        Rejected::Library => Trouble::Failed(NodeError::new(NodeErrorKind::State, "the cryptographic library failed")),
+        )),
+        Rejected::Library => Denied::Other(Trouble::Failed(NodeError::new(
+            NodeErrorKind::State,
+            "the cryptographic library failed",
+        ))),
     }
 }
 

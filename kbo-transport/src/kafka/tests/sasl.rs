@@ -21,6 +21,8 @@ use super::prober;
 struct Server {
     mechanisms: &'static [&'static str],
     password: &'static str,
+    /// The mechanisms that the user has credentials for, by the end of their names.
+    known: &'static str,
     /// Whether it proves that it knows the password.
     honest: bool,
     iterations: usize,
@@ -44,6 +46,7 @@ impl Server {
         Self {
             mechanisms,
             password: "pen,cil=",
+            known: "",
             honest: true,
             iterations: 4096,
             asked: Arc::default(),
@@ -151,7 +154,7 @@ impl Server {
         let stored = hash(digest, &hmac(&salted, b"Client Key")).unwrap();
         let signature = hmac(&stored, signed.as_bytes());
         let client_key: Vec<u8> = proof.iter().zip(&signature).map(|(a, b)| a ^ b).collect();
-        let is_right = *hash(digest, &client_key).unwrap() == *stored;
+        let is_right = *hash(digest, &client_key).unwrap() == *stored && mechanism.ends_with(self.known);
         is_right.then(|| hmac(&hmac(&salted, b"Server Key"), signed.as_bytes()))
     }
 }
@@ -231,6 +234,21 @@ async fn without_a_mechanism_the_best_that_is_offered_is_taken() {
     let server = Server::new(&["SCRAM-SHA-256", "PLAIN"]);
     assert_eq!(plaintext(&server, sasl(None, "pen,cil=")).await, Ok(KafkaAnswer::Alive));
     assert_eq!(*server.asked.lock().unwrap(), ["SCRAM-SHA-512", "SCRAM-SHA-256"]);
+}
+
+#[tokio::test]
+async fn a_user_with_credentials_for_one_mechanism_only_is_let_in_by_that() {
+    let server = Server {
+        known: "256",
+        ..Server::new(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+    };
+    assert_eq!(plaintext(&server, sasl(None, "pen,cil=")).await, Ok(KafkaAnswer::Alive));
+    assert_eq!(*server.asked.lock().unwrap(), ["SCRAM-SHA-512", "SCRAM-SHA-256"]);
+    let error = plaintext(&server, sasl(None, "wrong")).await.unwrap_err();
+    assert!(
+        error.message.contains("SCRAM-SHA-512, SCRAM-SHA-256 as user"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
