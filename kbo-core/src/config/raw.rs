@@ -153,7 +153,7 @@ pub struct RawKafka {
     pub key_password_file: Option<PathBuf>,
     /// Whether certificates must name the host. Default true.
     pub verify_hostname: Option<bool>,
-    /// SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. Default: the best that the listener offers.
+    /// SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. Default: the best that lets the user in.
     pub sasl_mechanism: Option<String>,
     /// User for listeners with SASL.
     pub sasl_username: Option<String>,
