@@ -32,7 +32,7 @@ use kbo_core::manifest::{ArchiveRecord, Manifest};
 use kbo_core::ports::node::NodeError;
 use kbo_core::secret::Secret;
 use kbo_transport::agent::proto::{self, Frame, Hello, Open, Part, Parts, Progress, Reply, Request};
-use kbo_transport::kafka::{Endpoint, NodeKafkaConfig, decode_answers, parse_properties};
+use kbo_transport::kafka::{Endpoint, NodeKafkaConfig, decode_answers, parse_properties, read_jaas, read_scram_server};
 
 pub mod seeds;
 
@@ -46,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     ("configuration", configuration, seeds::configuration),
     ("frame", frame, seeds::frame),
     ("import_config", import_config, seeds::import_config),
+    ("jaas", jaas, seeds::jaas),
     ("jks", jks, seeds::jks),
     ("journal", journal, seeds::journal),
     ("kafka_answer", kafka_answer, seeds::kafka_answer),
@@ -55,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     ("pem_set", pem_set, seeds::pem_set),
     ("pkcs12", pkcs12, seeds::pkcs12),
     ("properties", properties, seeds::properties),
+    ("scram", scram, seeds::scram),
     ("segment", segment, seeds::segment),
 ];
 
@@ -187,6 +189,19 @@ pub fn pkcs12(data: &[u8]) {
         let read = Pkcs12::read(&written, &password).expect("what was written can be read");
         assert_eq!(read.entries.len(), store.entries.len());
     }
+}
+
+/// A `sasl.jaas.config`: its parts are no longer than the whole.
+pub fn jaas(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Some(length) = read_jaas(&text) {
+        assert!(length < text.len(), "{length} of {}", text.len());
+    }
+}
+
+/// What a server says in a login.
+pub fn scram(data: &[u8]) {
+    read_scram_server(data);
 }
 
 /// The older tool's configuration, in whatever format: what comes of it is TOML of keys that kbo knows.

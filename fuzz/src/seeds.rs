@@ -152,6 +152,26 @@ pub fn kafka_answer() -> Vec<Vec<u8>> {
     ]
 }
 
+/// Login modules.
+pub fn jaas() -> Vec<Vec<u8>> {
+    let texts = [
+        r#"org.apache.kafka.common.security.scram.ScramLoginModule required username="a\"b" password='c;d=e';"#,
+        "/* x */ m required // y\n user_a=\"\\101\" b=c ;",
+    ];
+    texts.map(|text| text.as_bytes().to_vec()).into()
+}
+
+/// A server's part of a login: SaslHandshake and SaslAuthenticate responses, and SCRAM's messages.
+pub fn scram() -> Vec<Vec<u8>> {
+    vec![
+        [&[0, 33, 0, 0, 0, 1, 0, 5][..], b"PLAIN"].concat(),
+        [&[0, 58, 0, 2][..], b"no", &[0, 0, 0, 2], b"ab", &[0; 8]].concat(),
+        b"r=nmore,s=c2FsdHk=,i=4096".to_vec(),
+        b"v=AAAA".to_vec(),
+        b"e=invalid-proof".to_vec(),
+    ]
+}
+
 /// The golden manifests: one as written, one with every field.
 pub fn manifest() -> Vec<Vec<u8>> {
     vec![golden("manifest.json"), golden("../../../../../../../manifest.json")]

@@ -210,8 +210,17 @@ pub fn check(set: &WildcardSet, expected: &Expectation) -> Report {
     };
     key(&mut report, set);
     for one in all(set) {
-        time(&mut report, one.facts(), one == leaf, expected);
-        strength(&mut report, one, set.root().is_none_or(|root| root != one));
+        let is_served = set.served().contains(one);
+        // A further authority that is of no use harms nothing: the set's own chain does without it.
+        let gravity = if is_served || set.root() == Some(one) {
+            Severity::Error
+        } else {
+            Severity::Warning
+        };
+        time(&mut report, one.facts(), one == leaf, gravity, expected);
+        // Nobody looks at a root's own signature.
+        let signature_counts = is_served && !one.is_self_signed();
+        strength(&mut report, one.facts(), signature_counts, gravity);
     }
     chain::check(&mut report, set, expected);
     uses(&mut report, leaf, expected);
@@ -260,7 +269,7 @@ fn key(report: &mut Report, set: &WildcardSet) {
     }
 }
 
-fn time(report: &mut Report, facts: &Facts, is_leaf: bool, expected: &Expectation) {
+fn time(report: &mut Report, facts: &Facts, is_leaf: bool, gravity: Severity, expected: &Expectation) {
     let whose = if is_leaf {
         "the certificate".to_owned()
     } else {
@@ -274,14 +283,14 @@ fn time(report: &mut Report, facts: &Facts, is_leaf: bool, expected: &Expectatio
     let soon = SignedDuration::from_hours(24 * i64::from(expected.warn_days));
     if expected.now < facts.not_before {
         report.add(
-            Severity::Error,
+            gravity,
             Code::NotYetValid,
             format!("{whose} is not valid before {}", facts.not_before),
             "check this machine's clock; else wait until then",
         );
     } else if expected.now > facts.not_after {
         report.add(
-            Severity::Error,
+            gravity,
             Code::Expired,
             format!("{whose} expired on {}", facts.not_after),
             renew,
@@ -297,11 +306,10 @@ fn time(report: &mut Report, facts: &Facts, is_leaf: bool, expected: &Expectatio
     }
 }
 
-fn strength(report: &mut Report, one: &Parsed, signature_counts: bool) {
-    let facts = one.facts();
+fn strength(report: &mut Report, facts: &Facts, signature_counts: bool, gravity: Severity) {
     match facts.key {
         Algorithm::Rsa(bits @ ..2048) => report.add(
-            Severity::Error,
+            gravity,
             Code::KeyTooSmall,
             format!(
                 "the RSA key of {} has {bits} bits: Java and OpenSSL refuse fewer than 2048",
@@ -320,7 +328,6 @@ fn strength(report: &mut Report, one: &Parsed, signature_counts: bool) {
         ),
         _ => {}
     }
-    // Nobody looks at a root's own signature.
     if facts.weak_signature && signature_counts {
         report.add(
             Severity::Error,

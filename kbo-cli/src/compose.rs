@@ -18,10 +18,12 @@ use kbo_core::ports::node::NodeTransport;
 use kbo_core::secret::Secret;
 use kbo_transport::agent::RemoteNode;
 use kbo_transport::docker::{DockerCarrier, DockerSettings};
-use kbo_transport::kafka::KafkaAccess;
+use kbo_transport::kafka::{KafkaAccess, Sasl};
 use kbo_transport::local::{NodeSpec, ProgressSink};
 use kbo_transport::process::ChildCarrier;
 use kbo_transport::ssh::{SshCarrier, SshSettings, read_passphrase};
+
+use zeroize::Zeroizing;
 
 use crate::progress::Progress;
 use crate::system_clock::SystemClock;
@@ -236,11 +238,32 @@ fn kafka_access(config: &Config) -> anyhow::Result<KafkaAccess> {
         Ok(Some(text))
     };
     let password = text(&kafka.key_password_file, "key_password_file")?;
+    let sasl = match &kafka.login {
+        None => None,
+        Some(login) => {
+            let file = Some(login.password_file.clone());
+            let password = text(&file, "sasl_password_file")?
+                .map(Zeroizing::new)
+                .unwrap_or_default();
+            let password = password.lines().next().filter(|line| !line.is_empty());
+            let password = password.with_context(|| {
+                let file = login.password_file.display();
+                format!("kafka.sasl_password_file: the first line of {file} is empty: it must be the password")
+            })?;
+            Some(Sasl::new(
+                login.mechanism,
+                login.username.clone(),
+                Secret::new(password),
+            ))
+        }
+    };
     Ok(KafkaAccess {
         ca_pem: text(&kafka.ca, "ca")?,
         cert_pem: text(&kafka.cert, "cert")?,
         key_pem: text(&kafka.key, "key")?.map(Secret::new),
         key_password: password.map(|password| Secret::new(password.lines().next().unwrap_or_default())),
         verify_hostname: kafka.verify_hostname,
+        sasl,
+        client_properties: kafka.client_properties.clone(),
     })
 }

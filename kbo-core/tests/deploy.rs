@@ -182,6 +182,9 @@ impl NodeTransport for Dir {
     async fn clean(&self, _: &CleanRequest) -> Result<CleanReport, NodeError> {
         other()
     }
+    async fn listeners(&self, _: bool) -> Result<Vec<ListenerFacts>, NodeError> {
+        other()
+    }
     async fn release(&self) -> Result<(), NodeError> {
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What a check finds.
 
 use kbo_certs::check::{Code, Expectation, Host, Report, Severity, check, covers};
-use kbo_certs::set::WildcardSet;
+use kbo_certs::set::{Options, WildcardSet};
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use proptest::prelude::*;
@@ -295,6 +295,28 @@ fn a_root_s_own_weak_signature_does_not_matter() {
             leaf
         })),
         []
+    );
+}
+
+#[test]
+fn a_further_authority_that_is_of_no_use_is_a_warning_not_a_refusal() {
+    let old = Wish {
+        until: NOW - DAY,
+        digest: MessageDigest::sha1(),
+        ..Wish::authority("Old Root")
+    };
+    let short = rsa(1024);
+    let short = sign(&Wish::authority("Short Root"), &short, None);
+    let further = [authority(&old, None).pem(), short.to_pem().unwrap()].concat();
+    let roots = kbo_certs::certificate::read_all(&further).unwrap();
+    let set = WildcardSet::from_files(made(&Wish::leaf()).files(), &Options { roots, ..options() }).unwrap();
+    let report = check(&set, &expecting(&["a.example.org"]));
+    assert_eq!(
+        codes(&report),
+        [
+            (Severity::Warning, Code::Expired),
+            (Severity::Warning, Code::KeyTooSmall)
+        ]
     );
 }
 

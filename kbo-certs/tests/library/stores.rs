@@ -3,6 +3,8 @@
 use kbo_certs::check::{Code, Expectation, Host};
 use kbo_certs::make::{Format, MakeError, Recipe, make};
 use kbo_certs::set::WildcardSet;
+use kbo_certs::store::Content;
+use kbo_certs::{Jks, Pkcs12, Profile};
 use kbo_core::secret::Secret;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
@@ -53,6 +55,43 @@ fn pem_stores_are_what_openssl_reads_the_key_first_and_no_root_shown() {
         X509::stack_from_pem(&files[1].bytes).unwrap(),
         [source.root.certificate]
     );
+}
+
+#[test]
+fn every_format_holds_the_same_and_twice_made_it_is_the_same_but_for_salts() {
+    let source = made(&Wish::leaf());
+    let (password, trusting) = (Secret::new("changeit"), Secret::new("trusting"));
+    for format in [
+        Format::Pkcs12(Profile::Modern),
+        Format::Pkcs12(Profile::Legacy),
+        Format::Jks,
+    ] {
+        let read = |bytes: &[u8], password: &Secret| match format {
+            Format::Jks => Jks::read(bytes, password, None),
+            _ => Pkcs12::read(bytes, password),
+        };
+        let stores = || make(&set(&source), &expected(), &recipe(vec![format]), false).unwrap();
+        let (first, second) = (stores(), stores());
+        assert!(read(&first[0].bytes, &trusting).is_err() && read(&first[1].bytes, &password).is_err());
+        let keys = read(&first[0].bytes, &password).unwrap();
+        let trusted = read(&first[1].bytes, &trusting).unwrap();
+        assert_eq!(keys, read(&second[0].bytes, &password).unwrap());
+        assert_eq!(trusted, read(&second[1].bytes, &trusting).unwrap());
+
+        assert_eq!((keys.entries.len(), keys.entries[0].alias.as_str()), (1, "kafka"));
+        let Content::Key { key, chain } = &keys.entries[0].content else {
+            panic!("{keys:?}")
+        };
+        let key = PKey::private_key_from_pkcs8(key.pkcs8()).unwrap();
+        assert!(key.public_eq(&source.leaf.key));
+        let chain: Vec<_> = chain.iter().map(|one| one.0.clone()).collect();
+        assert_eq!(chain, [source.leaf.der(), source.intermediate.der()]);
+        assert_eq!((trusted.entries.len(), trusted.entries[0].alias.as_str()), (1, "ca"));
+        let Content::Trusted(root) = &trusted.entries[0].content else {
+            panic!("{trusted:?}")
+        };
+        assert_eq!(root.0, source.root.der());
+    }
 }
 
 #[test]

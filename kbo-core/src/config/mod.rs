@@ -4,6 +4,7 @@ pub mod certs;
 pub mod container;
 pub mod draft;
 pub mod hooks;
+mod kafka;
 pub mod raw;
 pub mod retention;
 mod validate;
@@ -18,6 +19,8 @@ use crate::ids::{ClusterId, ClusterName, NodeName};
 use crate::inventory::{Cluster, InvalidCluster};
 use crate::orchestrator::Settings;
 use crate::retention::Policies;
+
+pub use kafka::{Kafka, Login, Mechanism, UnknownMechanism};
 
 /// A configuration that holds together.
 #[derive(Debug, Clone)]
@@ -57,21 +60,6 @@ pub struct Config {
 pub struct Storage {
     /// `storage.cold`: the store's folder.
     pub cold: PathBuf,
-}
-
-/// How Kafka's listeners are spoken to where they want TLS.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Kafka {
-    /// `kafka.ca`: PEM file of the CA on this machine.
-    pub ca: Option<PathBuf>,
-    /// `kafka.cert`: PEM file of the client certificate.
-    pub cert: Option<PathBuf>,
-    /// `kafka.key`: PEM file of its key.
-    pub key: Option<PathBuf>,
-    /// `kafka.key_password_file`: file with the key's password.
-    pub key_password_file: Option<PathBuf>,
-    /// `kafka.verify_hostname`
-    pub verify_hostname: bool,
 }
 
 /// How a node is reached.

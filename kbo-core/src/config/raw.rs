@@ -153,6 +153,16 @@ pub struct RawKafka {
     pub key_password_file: Option<PathBuf>,
     /// Whether certificates must name the host. Default true.
     pub verify_hostname: Option<bool>,
+    /// SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. Default: the best that lets the user in.
+    pub sasl_mechanism: Option<String>,
+    /// User for listeners with SASL.
+    pub sasl_username: Option<String>,
+    /// File whose first line is the user's password.
+    pub sasl_password_file: Option<PathBuf>,
+    /// Client properties on each node, for what is not given here: an absolute path in the container, or a name in the node's
+    /// configuration directory. Default: the first of client.properties, admin.properties, command.properties,
+    /// client-sasl.properties, client-ssl.properties there that has security.protocol.
+    pub client_properties: Option<String>,
     /// How long a quorum or a broker has to become ready. Default 300.
     pub ready_timeout_seconds: Option<u64>,
     /// How long ISRs have to become whole after the start. Default 120.

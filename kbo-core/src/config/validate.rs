@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::container::{Paths, RawContainer, RawNodeContainer, definition};
 use super::raw::{OneOrMany, Raw, RawNode, TransportKind};
-use super::{Access, Config, ConfigError, Kafka, Ssh, Storage};
+use super::{Access, Config, ConfigError, Ssh, Storage};
 use crate::container::Definition;
 use crate::ids::{ClusterId, ClusterName, InvalidId, NodeName};
 use crate::inventory::{Cluster, Node, Role};
@@ -62,7 +62,7 @@ impl Config {
             containers,
             retention,
             settings,
-            kafka: kafka(raw, home)?,
+            kafka: super::kafka::kafka(raw, home)?,
             engine_socket: raw
                 .engine
                 .socket
@@ -176,26 +176,6 @@ fn settings(raw: &Raw) -> Result<Settings, ConfigError> {
         threads: raw.archive.threads.unwrap_or(default.threads),
         warn_free_percent,
         ..default
-    })
-}
-
-fn kafka(raw: &Raw, home: Option<&Path>) -> Result<Kafka, ConfigError> {
-    let kafka = &raw.kafka;
-    if kafka.cert.is_some() != kafka.key.is_some() {
-        let (there, lacking) = if kafka.cert.is_some() {
-            ("cert", "kafka.key")
-        } else {
-            ("key", "kafka.cert")
-        };
-        return Err(missing(lacking, &format!("both cert and key, or remove kafka.{there}")));
-    }
-    let path = |path: &Option<PathBuf>| path.as_deref().map(|path| expand(path, home));
-    Ok(Kafka {
-        ca: path(&kafka.ca),
-        cert: path(&kafka.cert),
-        key: path(&kafka.key),
-        key_password_file: path(&kafka.key_password_file),
-        verify_hostname: kafka.verify_hostname.unwrap_or(true),
     })
 }
 

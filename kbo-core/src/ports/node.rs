@@ -86,11 +86,7 @@ pub trait NodeTransport: Send + Sync {
     async fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError>;
 
     /// The node's listeners; with `handshake` the certificates that those with TLS show.
-    async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError> {
-        let _ = handshake;
-        let text = "no transport of this version can tell them";
-        Err(NodeError::new(NodeErrorKind::State, text).hint("write certs_hosts at the node"))
-    }
+    async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError>;
 
     /// Gives the lease back: from here on the node undoes nothing by itself, and only the run's journal knows the way. Where
     /// that takes no goodbye, the connection stays.

@@ -83,6 +83,7 @@ impl FakeCluster {
                 work: BTreeMap::new(),
                 kept: vec![],
                 certs: BTreeMap::new(),
+                chain: Vec::new(),
                 defined: None,
                 aside: None,
                 static_quorum: true,

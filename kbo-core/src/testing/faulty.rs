@@ -125,6 +125,10 @@ impl NodeTransport for FaultyNode {
         self.around("clean", self.inner.clean(request)).await
     }
 
+    async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError> {
+        self.around("listeners", self.inner.listeners(handshake)).await
+    }
+
     async fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError> {
         let what = match request {
             FilesRequest::Look { .. } => "files: look",

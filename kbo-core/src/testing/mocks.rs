@@ -49,6 +49,8 @@ mock! {
         /// As the port's.
         pub fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError>;
         /// As the port's.
+        pub fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError>;
+        /// As the port's.
         pub fn forgo(&self) -> Result<(), NodeError>;
         /// As the port's.
         pub fn release(&self) -> Result<(), NodeError>;
@@ -125,6 +127,10 @@ impl NodeTransport for MockNodeTransport {
 
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError> {
         self.clean(request)
+    }
+
+    async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError> {
+        self.listeners(handshake)
     }
 
     async fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError> {

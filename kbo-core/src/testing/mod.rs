@@ -12,6 +12,7 @@ mod faulty;
 mod files;
 mod kafka;
 mod lease;
+mod listeners;
 mod mocks;
 mod monitor;
 mod node;

@@ -486,6 +486,12 @@ impl NodeTransport for FakeNode {
         dir.carry_out(request, (0, 0))
     }
 
+    async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError> {
+        let mut world = self.world().await?;
+        let now = self.cluster.clock().elapsed();
+        Ok(super::listeners::of(self.node(&mut world), now, handshake))
+    }
+
     async fn release(&self) -> Result<(), NodeError> {
         let mut world = self.world().await?;
         self.node(&mut world).lease = None;

@@ -94,6 +94,8 @@ pub struct NodeState {
     pub kept: Vec<String>,
     /// Directories of small files, by path.
     pub certs: BTreeMap<String, FilesDir>,
+    /// The chain that its listeners with TLS show while it listens, each certificate as DER.
+    pub chain: Vec<Vec<u8>>,
     /// The container's definition, as the engine was asked for it; `None` where somebody else made it.
     pub defined: Option<serde_json::Value>,
     /// The container that a run's replacement has put aside.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kbo_core::ids::NodeName;
+use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
     ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
     ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion,
@@ -437,6 +438,10 @@ impl<C: Carrier> NodeTransport for RemoteNode<C> {
         // Before a message is made that could not be sent.
         request.check()?;
         call!(self, Request::Files(request.into()), Reply::Files)
+    }
+
+    async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError> {
+        call!(self, Request::Listeners(handshake), Reply::Listeners)
     }
 
     async fn forgo(&self) -> Result<(), NodeError> {

@@ -5,9 +5,11 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kbo_archive::DirSpec;
+use kbo_core::config::Mechanism;
 use kbo_core::ids::NodeName;
 use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::FileRecord;
+use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
     ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
     ContainerState, FactsRequest, FilesReport, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion, NodeError,
@@ -20,14 +22,14 @@ use serde::{Deserialize, Serialize};
 use super::files::Files;
 use super::json::unencodable;
 pub use super::json::{decode, decode_and_wipe, encode};
-use crate::kafka::KafkaAccess;
+use crate::kafka::{KafkaAccess, Sasl};
 use crate::local::NodeSpec;
 
 /// What an agent's output begins with. Anything else is not an agent: a login banner, an error of a shell.
 pub const MAGIC: &[u8; 8] = b"\0kbo-ag\n";
 
 /// The protocol's version; both ends must speak the same.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The longest payload of a message.
 pub const MAX_MESSAGE: usize = 4 << 20;
@@ -221,8 +223,18 @@ pub struct Open {
     key_pem: Option<String>,
     key_password: Option<String>,
     verify_hostname: bool,
+    sasl: Option<OpenSasl>,
+    client_properties: Option<String>,
     engine_paths: Vec<(String, String)>,
     seen_paths: Vec<(String, String)>,
+}
+
+/// [`Sasl`], with its password.
+#[derive(Clone, Serialize, Deserialize)]
+struct OpenSasl {
+    mechanisms: Vec<Mechanism>,
+    username: String,
+    password: String,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -258,6 +270,12 @@ impl From<&NodeSpec> for Open {
             key_pem: exposed(&spec.kafka.key_pem),
             key_password: exposed(&spec.kafka.key_password),
             verify_hostname: spec.kafka.verify_hostname,
+            sasl: spec.kafka.sasl.as_ref().map(|sasl| OpenSasl {
+                mechanisms: sasl.mechanisms.clone(),
+                username: sasl.username.clone(),
+                password: sasl.password.expose().to_owned(),
+            }),
+            client_properties: spec.kafka.client_properties.clone(),
             engine_paths: spec.engine_paths.clone(),
             seen_paths: spec.seen_paths.clone(),
         }
@@ -283,6 +301,12 @@ impl From<Open> for NodeSpec {
                 key_pem: open.key_pem.map(Secret::new),
                 key_password: open.key_password.map(Secret::new),
                 verify_hostname: open.verify_hostname,
+                sasl: open.sasl.map(|sasl| Sasl {
+                    mechanisms: sasl.mechanisms,
+                    username: sasl.username,
+                    password: Secret::new(sasl.password),
+                }),
+                client_properties: open.client_properties,
             },
             engine_paths: open.engine_paths,
             seen_paths: open.seen_paths,
@@ -328,6 +352,8 @@ pub enum Request {
     Format(FormatRequest),
     /// `files`; holds keys.
     Files(Files),
+    /// `listeners`
+    Listeners(bool),
 }
 
 impl Request {
@@ -357,6 +383,7 @@ impl Request {
                 | Request::Forgo
                 | Request::Container(_)
                 | Request::QuorumSetup(_)
+                | Request::Listeners(_)
         )
     }
 }
@@ -397,6 +424,8 @@ pub enum Reply {
     Format(FormatReport),
     /// `files`
     Files(FilesReport),
+    /// `listeners`
+    Listeners(Vec<ListenerFacts>),
 }
 
 /// Some entries of a list of the message that follows.

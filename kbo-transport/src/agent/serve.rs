@@ -238,6 +238,7 @@ impl Session {
                 Reply::Format(self.node.format(&request).await?)
             }
             Request::Files(request) => Reply::Files(self.node.files(&request.into()).await?),
+            Request::Listeners(handshake) => Reply::Listeners(self.node.listeners(handshake).await?),
             Request::Forgo => {
                 // Also what an agent holds that lost its connection and still waits for its client.
                 self.claim().await?;
@@ -424,6 +425,7 @@ fn name_of(request: &Request) -> &'static str {
         Request::QuorumSetup(_) => "quorum setup",
         Request::Format(_) => "format",
         Request::Files(_) => "files",
+        Request::Listeners(_) => "listeners",
     }
 }
 

@@ -13,7 +13,10 @@ use kafka_protocol::messages::{ApiVersionsRequest, DescribeQuorumRequest, Metada
 use kafka_protocol::protocol::{StrBytes, encode_request_header_into_buffer};
 use kbo_core::ports::node::{KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind};
 
+use zeroize::Zeroize;
+
 use super::messages::{self, ApiVersions, Ask, Metadata, Quorum};
+use super::sasl::{self, Sasl};
 use super::tls::{self, Tls};
 use super::wire::{Malformed, Reader};
 
@@ -36,6 +39,14 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
+    /// What there is to say.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Unreached(text) | Self::NotYet(text) => text,
+            Self::Failed(error) => &error.message,
+        }
+    }
+
     /// An I/O error of a connection that stood.
     pub(crate) fn of_io(error: &io::Error, when: &str) -> Self {
         if let Some(ssl) = error
@@ -52,7 +63,7 @@ impl Trouble {
         })
     }
 
-    fn wrong(message: impl Into<String>) -> Self {
+    pub(crate) fn wrong(message: impl Into<String>) -> Self {
         Self::Failed(NodeError::new(NodeErrorKind::State, message).hint(
             "something else than Kafka may listen there, or Kafka's listener speaks another protocol than configured",
         ))
@@ -66,7 +77,7 @@ impl From<Malformed> for Trouble {
 }
 
 /// The error in words, without `(os error N)`.
-fn plain(error: &io::Error) -> String {
+pub(crate) fn plain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
@@ -80,6 +91,8 @@ pub(crate) struct Try<'a> {
     pub(crate) address: SocketAddr,
     /// For TLS: the client and the name that the certificate must have.
     pub(crate) tls: Option<(&'a Tls, &'a str)>,
+    /// For SASL: who we are.
+    pub(crate) sasl: Option<&'a Sasl>,
     /// Bounds the connection's making.
     pub(crate) connect: Duration,
     /// Bounds everything.
@@ -91,7 +104,11 @@ pub(crate) struct Try<'a> {
 impl Try<'_> {
     /// Connects, asks and understands.
     pub(crate) fn ask(&self, question: KafkaQuestion) -> Result<KafkaAnswer, Trouble> {
-        let mut connection = self.open()?;
+        let mut connection = match self.sasl {
+            Some(sasl) => sasl::log_in(|| self.open(), sasl, self.tls.is_some())?,
+            None => self.open()?,
+        };
+        // After a login, not before it: then it would not have been the broker's request handlers that answered.
         let apis = connection.api_versions()?;
         match question {
             KafkaQuestion::Alive => Ok(KafkaAnswer::Alive),
@@ -169,7 +186,7 @@ fn common<R: Ask>(apis: &ApiVersions) -> Result<i16, Trouble> {
 }
 
 /// An error code in a response.
-fn refusal(what: &str, code: i16, message: Option<&str>) -> Trouble {
+pub(crate) fn refusal(what: &str, code: i16, message: Option<&str>) -> Trouble {
     let known = ResponseError::try_from_code(code);
     let name = known.map_or_else(|| format!("error {code}"), |error| format!("{error:?}"));
     let text = match message {
@@ -196,7 +213,7 @@ trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
 
 /// An open connection. Requests go one by one.
-struct Connection {
+pub(crate) struct Connection {
     stream: Box<dyn ReadWrite>,
     correlation: i32,
 }
@@ -217,19 +234,19 @@ impl Connection {
     }
 
     /// Sends a request and returns the response's body.
-    fn call<R: Ask>(&mut self, version: i16, request: &R) -> Result<Vec<u8>, Trouble> {
+    pub(crate) fn call<R: Ask>(&mut self, version: i16, request: &R) -> Result<Vec<u8>, Trouble> {
         self.correlation += 1;
-        let frame = self.frame(version, request).map_err(|error| {
+        let mut frame = self.frame(version, request).map_err(|error| {
             Trouble::Failed(NodeError::new(
                 NodeErrorKind::State,
                 format!("{:?} cannot be written: {error}", R::API),
             ))
         })?;
         let when = "after the request";
-        self.stream
-            .write_all(&frame)
-            .and_then(|()| self.stream.flush())
-            .map_err(|e| Trouble::of_io(&e, when))?;
+        let sent = self.stream.write_all(&frame).and_then(|()| self.stream.flush());
+        // It may hold a password.
+        frame.as_mut().zeroize();
+        sent.map_err(|e| Trouble::of_io(&e, when))?;
 
         let mut length = [0; 4];
         self.stream
@@ -287,9 +304,9 @@ impl Connection {
 }
 
 /// A socket whose every wait ends at the deadline.
-struct Deadlined {
-    stream: TcpStream,
-    deadline: Instant,
+pub(crate) struct Deadlined {
+    pub(crate) stream: TcpStream,
+    pub(crate) deadline: Instant,
 }
 
 impl Deadlined {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kbo_core::ports::node::{NodeError, NodeErrorKind};
 
-use super::properties::{self, Properties};
+use super::properties::{self, Properties, Quiet};
 use super::shown;
 
 /// Names that images and handbooks give the file, the likeliest first.
@@ -47,6 +47,8 @@ pub struct NodeKafkaConfig {
     pub bootstrap_servers: Vec<(String, u16)>,
     /// `log.dirs`, else `log.dir`.
     pub log_dirs: Vec<String>,
+    /// All of it, for what lets others in.
+    pub own: Quiet,
 }
 
 /// `NAME://host:port`.
@@ -145,6 +147,7 @@ impl NodeKafkaConfig {
         };
         let mut config = Self {
             source: source.clone(),
+            own: Quiet::new(properties.clone()),
             ..Self::default()
         };
         for role in list(roles) {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use kbo_core::ports::node::{NodeError, NodeErrorKind};
 
 use super::config::{Endpoint, NodeKafkaConfig};
+use super::credentials::Credentials;
 
 /// Where a node may be reached besides what its own configuration says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +28,29 @@ pub(crate) enum Side {
 pub(crate) enum Protocol {
     Plaintext,
     Ssl,
+    SaslPlaintext,
+    SaslSsl,
+}
+
+impl Protocol {
+    pub(crate) fn has_tls(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
+    pub(crate) fn has_sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plaintext => "PLAINTEXT",
+            Self::Ssl => "SSL",
+            Self::SaslPlaintext => "SASL_PLAINTEXT",
+            Self::SaslSsl => "SASL_SSL",
+        })
+    }
 }
 
 /// A listener to ask.
@@ -43,11 +67,17 @@ pub(crate) struct Target {
 }
 
 /// Chooses the listener of a side and lists where it may be.
-pub(crate) fn choose(config: &NodeKafkaConfig, addresses: &Addresses, side: Side) -> Result<Target, NodeError> {
+pub(crate) fn choose(
+    config: &NodeKafkaConfig,
+    addresses: &Addresses,
+    credentials: &Credentials,
+    side: Side,
+) -> Result<Target, NodeError> {
     let (endpoint, protocol) = match side {
         Side::Controller => controller_listener(config)?,
-        Side::Broker => broker_listener(config)?,
+        Side::Broker => broker_listener(config, credentials)?,
     };
+    credentials.suffice(config, &endpoint.name, protocol)?;
     let advertised = advertised(config, endpoint, side);
     Ok(Target {
         listener: endpoint.name.clone(),
@@ -78,8 +108,12 @@ fn controller_listener(config: &NodeKafkaConfig) -> Result<(&Endpoint, Protocol)
     }
 }
 
-/// PLAINTEXT before SSL, for there is less that can fail; a listener on all interfaces before one on the loopback.
-fn broker_listener(config: &NodeKafkaConfig) -> Result<(&Endpoint, Protocol), NodeError> {
+/// One that can be spoken with before one that cannot; then PLAINTEXT before SSL before SASL, for there is less that can fail; then
+/// one on all interfaces before one on the loopback.
+fn broker_listener<'a>(
+    config: &'a NodeKafkaConfig,
+    credentials: &Credentials,
+) -> Result<(&'a Endpoint, Protocol), NodeError> {
     if !config.is_broker {
         return Err(state("the node is no broker (process.roles)".to_owned()));
     }
@@ -95,7 +129,10 @@ fn broker_listener(config: &NodeKafkaConfig) -> Result<(&Endpoint, Protocol), No
             Err(other) => unusable.push((endpoint.name.clone(), other)),
         }
     }
-    usable.sort_by_key(|(endpoint, protocol)| (*protocol, endpoint.is_loopback()));
+    usable.sort_by_cached_key(|(endpoint, protocol)| {
+        let suffices = credentials.suffice(config, &endpoint.name, *protocol).is_ok();
+        (!suffices, *protocol, endpoint.is_loopback())
+    });
     match usable.first() {
         Some(&choice) => Ok(choice),
         None if unusable.is_empty() => Err(state("the broker has no listener but the controllers'".to_owned())),
@@ -105,6 +142,17 @@ fn broker_listener(config: &NodeKafkaConfig) -> Result<(&Endpoint, Protocol), No
 
 /// The listener's security protocol; `Err` with its name where it cannot be spoken.
 fn protocol_of(config: &NodeKafkaConfig, listener: &str) -> Result<Protocol, String> {
+    match protocol_name(config, listener) {
+        "PLAINTEXT" => Ok(Protocol::Plaintext),
+        "SSL" => Ok(Protocol::Ssl),
+        "SASL_PLAINTEXT" => Ok(Protocol::SaslPlaintext),
+        "SASL_SSL" => Ok(Protocol::SaslSsl),
+        other => Err(other.to_owned()),
+    }
+}
+
+/// The name of the listener's security protocol, as the configuration has it.
+pub(crate) fn protocol_name<'a>(config: &'a NodeKafkaConfig, listener: &'a str) -> &'a str {
     let mapped = match &config.protocol_map {
         Some(map) => map
             .iter()
@@ -118,15 +166,11 @@ fn protocol_of(config: &NodeKafkaConfig, listener: &str) -> Result<Protocol, Str
         }
         None => None,
     };
-    match mapped.unwrap_or(listener) {
-        "PLAINTEXT" => Ok(Protocol::Plaintext),
-        "SSL" => Ok(Protocol::Ssl),
-        other => Err(other.to_owned()),
-    }
+    mapped.unwrap_or(listener)
 }
 
 /// Where others are told to find the listener. Controllers find each other by controller.quorum.voters.
-fn advertised(config: &NodeKafkaConfig, endpoint: &Endpoint, side: Side) -> Option<(String, u16)> {
+pub(crate) fn advertised(config: &NodeKafkaConfig, endpoint: &Endpoint, side: Side) -> Option<(String, u16)> {
     let own = config
         .advertised
         .iter()
@@ -146,7 +190,11 @@ fn advertised(config: &NodeKafkaConfig, endpoint: &Endpoint, side: Side) -> Opti
 ///
 /// The loopback of this machine is the container's only where the container has no address of its own; elsewhere another
 /// node's published port may be behind it, and the answer would be another node's.
-fn candidates(endpoint: &Endpoint, advertised: Option<&(String, u16)>, addresses: &Addresses) -> Vec<(String, u16)> {
+pub(crate) fn candidates(
+    endpoint: &Endpoint,
+    advertised: Option<&(String, u16)>,
+    addresses: &Addresses,
+) -> Vec<(String, u16)> {
     let own_network = !addresses.container_ips.is_empty();
     let mut out: Vec<(String, u16)> = Vec::new();
     let mut add = |host: &str, port: u16| {
@@ -188,15 +236,17 @@ fn unspeakable(listeners: &[(String, String)]) -> NodeError {
         .map(|(name, protocol)| format!("{name} ({protocol})"))
         .collect();
     state(format!(
-        "no listener can be asked: {} cannot be spoken yet",
+        "no listener can be asked: {} is no protocol of Kafka's",
         shown.join(", ")
     ))
-    .hint("SASL comes in a later version; a PLAINTEXT or SSL listener, bound to the loopback if need be, will do")
+    .hint("see listener.security.protocol.map")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::properties;
+    use kbo_core::secret::Secret;
+
+    use super::super::{KafkaAccess, Sasl, properties};
     use super::*;
 
     fn config(text: &str) -> NodeKafkaConfig {
@@ -204,7 +254,11 @@ mod tests {
     }
 
     fn target(text: &str, addresses: &Addresses, side: Side) -> Target {
-        choose(&config(text), addresses, side).unwrap()
+        choose(&config(text), addresses, &Credentials::default(), side).unwrap()
+    }
+
+    fn chosen(text: &str, credentials: Credentials, side: Side) -> Result<Target, NodeError> {
+        choose(&config(text), &Addresses::default(), &credentials, side)
     }
 
     fn shown(target: &Target) -> Vec<String> {
@@ -229,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn plaintext_is_preferred_to_ssl_and_sasl_is_skipped() {
+    fn plaintext_is_preferred_to_ssl_and_sasl_without_credentials_is_skipped() {
         assert_eq!(target(COMBINED, &Addresses::default(), Side::Broker).listener, "PLAIN");
         let without = COMBINED.replace(",PLAIN://:9092", "");
         let target = target(&without, &Addresses::default(), Side::Broker);
@@ -237,11 +291,31 @@ mod tests {
     }
 
     #[test]
-    fn sasl_alone_is_an_error_that_says_so() {
+    fn sasl_without_credentials_is_an_error_that_says_so() {
         let text = "process.roles=broker\nlisteners=SASL_SSL://:9092";
-        let error = choose(&config(text), &Addresses::default(), Side::Broker).unwrap_err();
-        assert_eq!(error.kind, NodeErrorKind::State);
-        assert!(error.message.contains("SASL_SSL") && error.hint.unwrap().contains("SASL"));
+        let error = chosen(text, Credentials::default(), Side::Broker).unwrap_err();
+        assert_eq!(error.kind, NodeErrorKind::Refused);
+        assert!(error.message.contains("SASL_SSL") && error.hint.unwrap().contains("sasl_username"));
+    }
+
+    #[test]
+    fn with_credentials_sasl_is_spoken_where_there_is_nothing_simpler() {
+        let credentials = || {
+            Credentials::from(KafkaAccess {
+                sasl: Some(Sasl::new(None, "kbo".to_owned(), Secret::new("x"))),
+                ..KafkaAccess::default()
+            })
+        };
+        let both = "process.roles=broker\nlisteners=SASL_SSL://:9094,SASL_PLAINTEXT://:9093,SSL://:9095";
+        assert_eq!(chosen(both, credentials(), Side::Broker).unwrap().listener, "SSL");
+        let sasl = both.replace(",SSL://:9095", "");
+        let target = chosen(&sasl, credentials(), Side::Broker).unwrap();
+        assert_eq!(target.protocol, Protocol::SaslPlaintext);
+        let controller = "process.roles=controller\nnode.id=1\nlisteners=C://:9093\ncontroller.listener.names=C\n\
+            listener.security.protocol.map=C:SASL_SSL";
+        let target = chosen(controller, credentials(), Side::Controller).unwrap();
+        assert_eq!(target.protocol, Protocol::SaslSsl);
+        assert!(chosen(controller, Credentials::default(), Side::Controller).is_err());
     }
 
     #[test]
@@ -292,8 +366,8 @@ mod tests {
     #[test]
     fn a_side_that_the_node_does_not_have_is_an_error() {
         let text = "process.roles=broker\nlisteners=PLAINTEXT://:9092";
-        assert!(choose(&config(text), &Addresses::default(), Side::Controller).is_err());
+        assert!(chosen(text, Credentials::default(), Side::Controller).is_err());
         let text = "process.roles=controller\nlisteners=C://:9093\ncontroller.listener.names=C";
-        assert!(choose(&config(text), &Addresses::default(), Side::Broker).is_err());
+        assert!(chosen(text, Credentials::default(), Side::Broker).is_err());
     }
 }

@@ -1,7 +1,10 @@
-//! The three requests, and what is needed of their responses.
+//! The requests, and what is needed of their responses.
 
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, DescribeQuorumRequest, MetadataRequest, TopicName};
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsRequest, DescribeQuorumRequest, MetadataRequest, SaslAuthenticateRequest, SaslHandshakeRequest,
+    TopicName,
+};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use kbo_core::ports::node::{PartitionState, QuorumState};
 
@@ -52,6 +55,26 @@ impl Ask for MetadataRequest {
 
     fn tagged_response_header(version: i16) -> bool {
         version >= 9
+    }
+}
+
+/// 1 is the one after which SaslAuthenticate comes; before, tokens went bare.
+impl Ask for SaslHandshakeRequest {
+    const API: ApiKey = ApiKey::SaslHandshake;
+    const SPOKEN: Versions = Versions { min: 1, max: 1 };
+
+    fn tagged_response_header(_: i16) -> bool {
+        false
+    }
+}
+
+/// Nothing of 2 is needed, and nobody lacks 1.
+impl Ask for SaslAuthenticateRequest {
+    const API: ApiKey = ApiKey::SaslAuthenticate;
+    const SPOKEN: Versions = Versions { min: 1, max: 1 };
+
+    fn tagged_response_header(_: i16) -> bool {
+        false
     }
 }
 
@@ -120,6 +143,44 @@ impl ApiVersions {
         let &(_, min, max) = self.apis.iter().find(|(key, _, _)| *key == R::API as i16)?;
         let newest = max.min(R::SPOKEN.max);
         (newest >= min.max(R::SPOKEN.min)).then_some(newest)
+    }
+}
+
+/// A SaslHandshake response of version 1.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SaslOffer {
+    pub(crate) error: i16,
+    pub(crate) mechanisms: Vec<String>,
+}
+
+impl SaslOffer {
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body, false);
+        let error = reader.i16()?;
+        let mechanisms = reader.list(|r| Ok(r.string()?.unwrap_or_default().to_owned()))?;
+        reader.end()?;
+        Ok(Self { error, mechanisms })
+    }
+}
+
+/// A SaslAuthenticate response of version 1.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SaslAuthenticated {
+    pub(crate) error: i16,
+    pub(crate) message: Option<String>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl SaslAuthenticated {
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body, false);
+        let error = reader.i16()?;
+        let message = reader.string()?.map(str::to_owned);
+        let bytes = reader.bytes()?.to_vec();
+        // How long the session may last: longer than a question.
+        reader.i64()?;
+        reader.end()?;
+        Ok(Self { error, message, bytes })
     }
 }
 

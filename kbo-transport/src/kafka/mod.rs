@@ -5,10 +5,14 @@
 
 mod client;
 mod config;
+mod credentials;
+mod jaas;
 mod listener;
+mod look;
 mod messages;
 mod properties;
 mod quorum;
+mod sasl;
 mod tls;
 mod version;
 mod wire;
@@ -21,15 +25,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use kbo_core::ports::listener::{ListenerFacts, Shown};
 use kbo_core::ports::node::{KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind};
 
 use client::{Trouble, Try};
-use listener::{Protocol, Side, Target};
+use credentials::Login;
+use listener::{Side, Target};
 use tls::Tls;
 
 pub use config::{Endpoint, NodeKafkaConfig};
+pub use credentials::{Credentials, Locate, Surroundings};
 pub use listener::Addresses;
 pub use properties::{Properties, parse as parse_properties};
+pub use sasl::Sasl;
 pub use tls::KafkaAccess;
 pub(crate) use version::version_in;
 
@@ -40,6 +48,22 @@ pub fn decode_answers(body: &[u8], version: i16) {
     drop(messages::ApiVersions::decode(body, version.min(3)));
     drop(messages::Quorum::decode(body, version.min(2)));
     drop(messages::Metadata::decode(body, version.max(1)));
+}
+
+/// Reads `data` as what a server says in a login; for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn read_scram_server(data: &[u8]) {
+    sasl::read_server(data);
+}
+
+/// Reads a `sasl.jaas.config` and adds up what it holds; for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn read_jaas(text: &str) -> Option<usize> {
+    let jaas = jaas::parse(text).ok()?;
+    let options = jaas.options.iter().map(|(key, value)| key.len() + value.expose().len());
+    Some(jaas.module.len() + options.sum::<usize>())
 }
 
 /// How long one [`Prober::ask`] may take.
@@ -60,32 +84,58 @@ impl Default for Timeouts {
     }
 }
 
-/// Asks one node's Kafka, and remembers where it answered.
+/// Asks one node's Kafka.
 #[derive(Debug)]
 pub struct Prober {
-    config: NodeKafkaConfig,
-    addresses: Addresses,
-    access: KafkaAccess,
+    config: Arc<NodeKafkaConfig>,
+    addresses: Arc<Addresses>,
+    credentials: Arc<Credentials>,
     timeouts: Timeouts,
-    /// The candidate that answered last, by side: tried first the next time.
-    answered: Mutex<BTreeMap<Side, (String, u16)>>,
+    answered: Answered,
 }
+
+/// Where Kafka answered last: tried first the next time.
+#[derive(Debug, Clone, Default)]
+pub struct Answered(Arc<Mutex<BTreeMap<Side, (String, u16)>>>);
 
 impl Prober {
     /// A prober of the node with this configuration.
-    pub fn new(config: NodeKafkaConfig, addresses: Addresses, access: KafkaAccess, timeouts: Timeouts) -> Self {
+    pub fn new(
+        config: NodeKafkaConfig,
+        addresses: Addresses,
+        credentials: impl Into<Credentials>,
+        timeouts: Timeouts,
+    ) -> Self {
         Self {
-            config,
-            addresses,
-            access,
+            config: Arc::new(config),
+            addresses: Arc::new(addresses),
+            credentials: Arc::new(credentials.into()),
             timeouts,
-            answered: Mutex::default(),
+            answered: Answered::default(),
         }
     }
 
-    /// The configuration it goes by.
-    pub fn config(&self) -> &NodeKafkaConfig {
-        &self.config
+    /// Remembers in `answered` where Kafka answered, and goes by what it remembers.
+    #[must_use]
+    pub fn with_memory(mut self, answered: Answered) -> Self {
+        self.answered = answered;
+        self
+    }
+
+    /// The node's listeners, with what those with TLS show to a handshake. No credentials are needed, and none are sent.
+    pub async fn look(&self) -> Vec<ListenerFacts> {
+        look::look(&self.config, &self.addresses, self.timeouts).await
+    }
+
+    /// The node's listeners, untouched: those with TLS show nothing, for the reason given; without one they were not asked.
+    pub fn listeners(&self, why_not: Option<&str>) -> Vec<ListenerFacts> {
+        let mut listeners = look::listeners(&self.config);
+        if let Some(why_not) = why_not {
+            for listener in listeners.iter_mut().filter(|listener| listener.has_tls()) {
+                listener.shown = Some(Shown::Nothing(why_not.to_owned()));
+            }
+        }
+        listeners
     }
 
     /// Asks once, within the timeouts.
@@ -98,7 +148,7 @@ impl Prober {
             KafkaQuestion::Quorum => Side::Controller,
             KafkaQuestion::Alive | KafkaQuestion::Partitions => Side::Broker,
         };
-        let mut target = listener::choose(&self.config, &self.addresses, side)?;
+        let (mut target, login, tls) = self.prepare(side).await?;
         self.put_remembered_first(side, &mut target);
         if target.candidates.is_empty() {
             let message = format!("there is no address to reach Kafka's listener {} at", target.listener);
@@ -106,10 +156,6 @@ impl Prober {
                 NodeError::new(NodeErrorKind::State, message).hint("set the node's host, or advertised.listeners")
             );
         }
-        let tls = match target.protocol {
-            Protocol::Ssl => Some(Arc::new(Tls::new(&self.access)?)),
-            Protocol::Plaintext => None,
-        };
 
         let deadline = Instant::now() + self.timeouts.total;
         let mut troubles = Troubles::new(&target.listener);
@@ -128,8 +174,15 @@ impl Prober {
                     }
                     tried.extend(&addresses);
                     let server_name = target.advertised_host.clone().unwrap_or_else(|| host.clone());
-                    self.ask_at(question, addresses, tls.clone(), server_name, connect, deadline)
-                        .await
+                    self.ask_at(
+                        question,
+                        addresses,
+                        (tls.clone(), login.sasl.clone()),
+                        server_name,
+                        connect,
+                        deadline,
+                    )
+                    .await
                 }
                 Err(trouble) => Err(trouble),
             };
@@ -145,7 +198,30 @@ impl Prober {
                 }
             }
         }
-        troubles.verdict()
+        troubles.verdict().map_err(|mut error| {
+            if error.kind == NodeErrorKind::Refused && !login.notes.is_empty() {
+                error.message = format!("{} (not used: {})", error.message, login.notes.join("; "));
+            }
+            error
+        })
+    }
+
+    /// Chooses the listener and reads what it is spoken to with: stores are files, and take their time to open.
+    async fn prepare(&self, side: Side) -> Result<(Target, Login, Option<Arc<Tls>>), NodeError> {
+        let (config, addresses, credentials) = (self.config.clone(), self.addresses.clone(), self.credentials.clone());
+        let work = move || {
+            let target = listener::choose(&config, &addresses, &credentials, side)?;
+            let login = credentials.login(&config, &target.listener, target.protocol)?;
+            let tls = match &login.tls {
+                Some(access) => Some(Arc::new(Tls::new(access)?)),
+                None => None,
+            };
+            Ok((target, login, tls))
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(prepared) => prepared,
+            Err(join) => Err(broken(&join)),
+        }
     }
 
     /// One candidate, on a thread that may block.
@@ -153,7 +229,7 @@ impl Prober {
         &self,
         question: KafkaQuestion,
         addresses: Vec<SocketAddr>,
-        tls: Option<Arc<Tls>>,
+        (tls, sasl): (Option<Arc<Tls>>, Option<Sasl>),
         server_name: String,
         connect: Duration,
         deadline: Instant,
@@ -167,6 +243,7 @@ impl Prober {
                 match (Try {
                     address,
                     tls,
+                    sasl: sasl.as_ref(),
                     connect,
                     deadline,
                     node_id,
@@ -182,18 +259,12 @@ impl Prober {
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(outcome) => outcome,
-            Err(join) => Err(Trouble::Failed(NodeError::new(
-                NodeErrorKind::Agent,
-                format!(
-                    "the probe itself failed: {}",
-                    if join.is_panic() { "it panicked" } else { "it was ended" }
-                ),
-            ))),
+            Err(join) => Err(Trouble::Failed(broken(&join))),
         }
     }
 
     fn put_remembered_first(&self, side: Side, target: &mut Target) {
-        let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let answered = self.answered.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(remembered) = answered.get(&side)
             && let Some(position) = target.candidates.iter().position(|candidate| candidate == remembered)
         {
@@ -202,7 +273,7 @@ impl Prober {
     }
 
     fn remember(&self, side: Side, host: &str, port: u16) {
-        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answered = self.answered.0.lock().unwrap_or_else(PoisonError::into_inner);
         answered.insert(side, (host.to_owned(), port));
     }
 }
@@ -256,6 +327,11 @@ impl<'a> Troubles<'a> {
             ))),
         }
     }
+}
+
+fn broken(join: &tokio::task::JoinError) -> NodeError {
+    let how = if join.is_panic() { "it panicked" } else { "it was ended" };
+    NodeError::new(NodeErrorKind::Agent, format!("the probe itself failed: {how}"))
 }
 
 /// Numbers first: a name may take its time.

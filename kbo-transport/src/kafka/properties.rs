@@ -4,8 +4,38 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
+use zeroize::Zeroize;
+
 /// Key and value of every entry; of several entries with one key the last counts, as in Java.
 pub type Properties = BTreeMap<String, String>;
+
+/// Properties that may hold passwords: they do not show, and are wiped.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Quiet(Properties);
+
+impl Quiet {
+    /// Wraps them.
+    pub fn new(properties: Properties) -> Self {
+        Self(properties)
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+}
+
+impl std::fmt::Debug for Quiet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Quiet({} properties)", self.0.len())
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(Zeroize::zeroize);
+    }
+}
 
 /// Reads a .properties text. There is no text that it refuses: what is odd is read as Java reads it.
 pub fn parse(text: &str) -> Properties {

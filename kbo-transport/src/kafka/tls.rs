@@ -12,12 +12,13 @@ use openssl::ssl::{
     HandshakeError, Ssl, SslContext, SslContextBuilder, SslMethod, SslStream, SslVerifyMode, SslVersion,
 };
 use openssl::x509::store::X509StoreBuilder;
-use openssl::x509::verify::X509CheckFlags;
+use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
 use openssl::x509::{X509, X509VerifyResult};
 
 use super::client::Trouble;
+use super::sasl::Sasl;
 
-/// How a node's Kafka is to be reached. The peer is always verified.
+/// How a node's Kafka is to be reached, as kbo.toml has it. With TLS the peer is always verified.
 #[derive(Debug, Clone)]
 pub struct KafkaAccess {
     /// Certificates of the authorities that may vouch for brokers, as PEM; `None` for those of the system.
@@ -30,6 +31,17 @@ pub struct KafkaAccess {
     pub key_password: Option<Secret>,
     /// Whether the certificate must name the host; it must be signed by an authority either way.
     pub verify_hostname: bool,
+    /// Who we are to listeners with SASL.
+    pub sasl: Option<Sasl>,
+    /// The node's client properties: an absolute path in the container, or one in the node's configuration directory.
+    pub client_properties: Option<String>,
+}
+
+impl KafkaAccess {
+    /// Whether it has a client certificate, or a part of one.
+    pub(crate) fn has_identity(&self) -> bool {
+        self.cert_pem.is_some() || self.key_pem.is_some()
+    }
 }
 
 impl Default for KafkaAccess {
@@ -40,6 +52,8 @@ impl Default for KafkaAccess {
             key_pem: None,
             key_password: None,
             verify_hostname: true,
+            sasl: None,
+            client_properties: None,
         }
     }
 }
@@ -62,6 +76,10 @@ impl Tls {
             Some(pem) => {
                 let what = "the CA certificate for Kafka";
                 let mut store = X509StoreBuilder::new().map_err(|e| unusable(what, &e))?;
+                // Whoever is named is trusted, as in Java, be it no authority of its own.
+                store
+                    .set_flags(X509VerifyFlags::PARTIAL_CHAIN)
+                    .map_err(|e| unusable(what, &e))?;
                 for authority in certificates(pem, what)? {
                     store.add_cert(authority).map_err(|e| unusable(what, &e))?;
                 }

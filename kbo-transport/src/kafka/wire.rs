@@ -92,6 +92,12 @@ impl<'a> Reader<'a> {
             .map_err(|_| Malformed("a text is not UTF-8"))
     }
 
+    /// Bytes; null are none.
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = self.length(false)?.unwrap_or(0);
+        self.take(length)
+    }
+
     /// An array; null is an empty one.
     pub(crate) fn list<T>(
         &mut self,

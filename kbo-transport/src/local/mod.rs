@@ -21,6 +21,7 @@ use kbo_archive::work::Place;
 use kbo_archive::{DirSpec, clean, facts, files, snapshot, stage, swap};
 use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::Dataset;
+use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
     ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
     ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion,
@@ -29,7 +30,7 @@ use kbo_core::ports::node::{
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource};
 
-use crate::kafka::{Addresses, NodeKafkaConfig, Prober, Timeouts, version_in};
+use crate::kafka::{Addresses, Answered, Credentials, NodeKafkaConfig, Prober, Surroundings, Timeouts, version_in};
 
 use container::Container;
 
@@ -48,8 +49,8 @@ pub struct LocalNode {
     spec: NodeSpec,
     engine: Arc<dyn Engine>,
     progress: Option<ProgressSink>,
-    /// The last prober, with what it was made of: it remembers where Kafka answered.
-    prober: Mutex<Option<(Addresses, Arc<Prober>)>>,
+    /// Where Kafka answered.
+    answered: Answered,
     /// Bytes of the last snapshot, by dataset, to say how far its archive is.
     snapshot: Mutex<Option<SnapshotSize>>,
 }
@@ -68,7 +69,7 @@ impl LocalNode {
             spec,
             engine,
             progress,
-            prober: Mutex::default(),
+            answered: Answered::default(),
             snapshot: Mutex::default(),
         }
     }
@@ -151,8 +152,8 @@ impl LocalNode {
     /// `host:port` of the controllers that a broker registers with, by `controller.quorum.voters`, else
     /// `controller.quorum.bootstrap.servers`; none for a node that is a controller itself, or whose configuration cannot be read.
     pub async fn controllers(&self) -> Vec<String> {
-        match self.prober().await {
-            Ok(prober) => prober.config().quorum(),
+        match self.kafka_now().await {
+            Ok((config, ..)) => config.quorum(),
             Err(error) => {
                 tracing::warn!(%error, "the controllers' addresses are unknown");
                 Vec::new()
@@ -163,40 +164,42 @@ impl LocalNode {
     /// What the node's configuration directory, and its container's environment and command, say of Kafka.
     async fn kafka_config(&self, env: &[(String, String)], command: &[String]) -> Result<NodeKafkaConfig, NodeError> {
         let (env, command) = (env.to_vec(), command.to_vec());
-        let config_dir = self
-            .spec
-            .dirs
-            .iter()
-            .find(|dir| dir.dataset == Dataset::Config)
-            .map(|dir| dir.path.clone());
+        let config_dir = self.config_dir();
         blocking(move || NodeKafkaConfig::read(config_dir.as_deref().filter(|dir| Path::exists(dir)), &env, &command))
             .await
     }
 
-    /// A prober for what the node's configuration says now.
-    async fn prober(&self) -> Result<Arc<Prober>, NodeError> {
-        let inspected = self.inspect().await?;
-        let (env, command, container_ips) = match inspected {
-            Some(container) => (container.env, container.command, container.addresses),
-            None => return Err(self.missing()),
-        };
-        let config = self.kafka_config(&env, &command).await?;
+    fn config_dir(&self) -> Option<PathBuf> {
+        let mut dirs = self.spec.dirs.iter();
+        let dir = dirs.find(|dir| dir.dataset == Dataset::Config)?;
+        Some(dir.path.clone())
+    }
+
+    /// What the node's configuration says of Kafka now, where that may be found, and the container.
+    async fn kafka_now(&self) -> Result<(NodeKafkaConfig, Addresses, Inspected), NodeError> {
+        let container = self.inspect().await?.ok_or_else(|| self.missing())?;
+        let config = self.kafka_config(&container.env, &container.command).await?;
         let addresses = Addresses {
-            container_ips,
+            container_ips: container.addresses.clone(),
             hosts: self.spec.hosts.clone(),
         };
+        Ok((config, addresses, container))
+    }
 
-        let mut kept = self.prober.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, prober)) = &*kept
-            && *known == addresses
-            && *prober.config() == config
-        {
-            return Ok(prober.clone());
-        }
-        let prober = Prober::new(config, addresses.clone(), self.spec.kafka.clone(), Timeouts::default());
-        let prober = Arc::new(prober);
-        *kept = Some((addresses, prober.clone()));
-        Ok(prober)
+    /// A prober for what the node's configuration says now.
+    async fn prober(&self) -> Result<Prober, NodeError> {
+        let (config, addresses, container) = self.kafka_now().await?;
+        let spec = self.spec.clone();
+        let mounts = container.facts.mounts;
+        let surroundings = Surroundings {
+            config_dir: self.config_dir(),
+            env: container.env,
+            locate: Arc::new(move |path| spec.in_container(&mounts, path)),
+        };
+        let access = self.spec.kafka.clone();
+        let credentials = blocking(move || Credentials::gather(access, surroundings)).await?;
+        let prober = Prober::new(config, addresses, credentials, Timeouts::default());
+        Ok(prober.with_memory(self.answered.clone()))
     }
 }
 
@@ -419,6 +422,21 @@ impl NodeTransport for LocalNode {
         }
         let request = request.clone();
         blocking(move || files::carry_out(&dir, &request)).await
+    }
+
+    async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError> {
+        let (config, addresses, _) = self.kafka_now().await?;
+        let prober = Prober::new(config, addresses, Credentials::default(), Timeouts::default());
+        if !handshake {
+            return Ok(prober.listeners(None));
+        }
+        match self.state().await? {
+            ContainerState::Running => Ok(prober.look().await),
+            state => {
+                let why = format!("not running: the container {} is {state}", self.spec.container);
+                Ok(prober.listeners(Some(&why)))
+            }
+        }
     }
 
     async fn release(&self) -> Result<(), NodeError> {

@@ -48,16 +48,14 @@ pub(super) fn serial_of(set: &Set, scratch: &Path) -> Result<String> {
 /// knows the node by.
 pub(super) fn all_show(lab: &Lab, wanted: &str, scratch: &Path) -> Result<()> {
     for node in lab.nodes() {
-        let ports: &[u16] = match node.role {
-            Role::Controller => &[9093],
-            Role::Broker => &[9092, 9094],
+        let port = match node.role {
+            Role::Controller => 9093,
+            Role::Broker => 9092,
         };
-        for port in ports {
-            let what = || format!("the listener of {} at port {port}", node.name);
-            let shown = shown(lab, node, *port, scratch).with_context(what)?;
-            if shown != wanted {
-                bail!("{} shows the certificate with serial {shown}, not {wanted}", what());
-            }
+        let what = || format!("the listener of {} at port {port}", node.name);
+        let shown = shown(lab, node, port, scratch).with_context(what)?;
+        if shown != wanted {
+            bail!("{} shows the certificate with serial {shown}, not {wanted}", what());
         }
     }
     Ok(())

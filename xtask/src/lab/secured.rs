@@ -1,8 +1,8 @@
 //! The cluster of VMs with TLS and passwords: what its nodes, its clients and kbo are told, and the way there from plaintext.
 //!
-//! Clients and brokers speak to brokers by SASL_SSL; controllers, and a second listener of each broker for kbo's probes, have SSL and
-//! insist on a certificate of whoever calls. All stores are of one wildcard set of the lab's own authority. Nodes differ in the format
-//! of their stores on purpose.
+//! Everybody speaks to brokers by SASL_SSL; controllers have SSL and insist on a certificate of whoever calls. All stores are of one
+//! wildcard set of the lab's own authority. Nodes differ in the format of their stores on purpose. kbo.toml has no credentials: kbo
+//! takes a broker's client.properties, where there is one, else what the node's Kafka has for itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -115,9 +115,8 @@ pub(crate) fn secure(lab: &Lab, kbo: &Path) -> Result<()> {
     lab.wait_ready(Duration::from_secs(180))
 }
 
-/// What must be there before TLS: the set, the passwords, kbo's own certificate, and the users, whom only a running cluster can note.
+/// What must be there before TLS: the set, the passwords, and the users, whom only a running cluster can note.
 pub(crate) fn prepare(lab: &Lab) -> Result<Set> {
-    own_certificate(lab)?;
     password_file(lab, "stores")?;
     for user in USERS {
         let file = password_file(lab, user)?;
@@ -140,7 +139,18 @@ pub(crate) fn switch(lab: &Lab) -> Result<()> {
         fs::write(&path, kafka::with_values(&text, &server(lab, node)?))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    write_secret(&lab.client_properties(), &client(lab)?)
+    for node in lab
+        .nodes()
+        .iter()
+        .filter(|node| node.id % 2 == 0 && node.role == Role::Broker)
+    {
+        let path = lab.config_dir(&node.name)?.join("client.properties");
+        write_secret(&path, &client(lab, SECRETS)?)?;
+    }
+    write_secret(
+        &lab.client_properties(),
+        &client(lab, &lab.dir().join("certs").display().to_string())?,
+    )
 }
 
 /// The lab's client speaks plaintext again, as the nodes do after a restore.
@@ -149,38 +159,16 @@ pub(crate) fn forget(lab: &Lab) -> Result<()> {
     fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
 }
 
-/// What kbo shows to listeners that want a certificate, and whom it trusts there, in kbo.toml.
-fn own_certificate(lab: &Lab) -> Result<()> {
-    let path = lab.config_path();
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    if text.contains("\n[kafka]\n") {
-        return Ok(());
-    }
-    let authority = authority(lab)?;
-    let set = authority.issue(DOMAIN, Validity::FRESH, Key::Ec)?;
-    let (cert, key) = (lab.dir().join("kbo.pem"), lab.dir().join("kbo.key"));
-    fs::write(&cert, format!("{}{}", set.leaf, set.chain[0]))
-        .with_context(|| format!("cannot write {}", cert.display()))?;
-    write_secret(&key, &set.key)?;
-    let own = format!(
-        "\n[kafka]\nca = {:?}\ncert = {cert:?}\nkey = {key:?}\n",
-        authority.root()
-    );
-    fs::write(&path, text.replacen("\n[certs]\n", &format!("{own}\n[certs]\n"), 1))
-        .with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn client(lab: &Lab) -> Result<String> {
-    let truststore = lab.dir().join("certs/truststore.p12");
+/// What a client is told, whose truststore lies in this folder.
+fn client(lab: &Lab, stores: &str) -> Result<String> {
     Ok(format!(
         "security.protocol=SASL_SSL\n\
          sasl.mechanism={MECHANISM}\n\
          sasl.jaas.config={}\n\
          ssl.truststore.type=PKCS12\n\
-         ssl.truststore.location={}\n\
+         ssl.truststore.location={stores}/truststore.p12\n\
          ssl.truststore.password={}\n",
         scram("lab", &password(lab, "lab")?),
-        truststore.display(),
         password(lab, "stores")?
     ))
 }
@@ -202,7 +190,7 @@ fn server(lab: &Lab, node: &Node) -> Result<Vec<(&'static str, String)>> {
         ("controller.quorum.voters", voters.join(",")),
         (
             "listener.security.protocol.map",
-            "CONTROLLER:SSL,SASL_SSL:SASL_SSL,SSL:SSL,PLAINTEXT:PLAINTEXT".to_owned(),
+            "CONTROLLER:SSL,SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT".to_owned(),
         ),
     ];
     values.extend(stores(lab, node)?);
@@ -212,13 +200,9 @@ fn server(lab: &Lab, node: &Node) -> Result<Vec<(&'static str, String)>> {
             ("listener.name.controller.ssl.client.auth", "required".to_owned()),
         ]),
         Role::Broker => values.extend([
-            ("listeners", format!("SASL_SSL://{host}:9092,SSL://{host}:9094")),
-            (
-                "advertised.listeners",
-                format!("SASL_SSL://{host}:9092,SSL://{host}:9094"),
-            ),
+            ("listeners", format!("SASL_SSL://{host}:9092")),
+            ("advertised.listeners", format!("SASL_SSL://{host}:9092")),
             ("inter.broker.listener.name", "SASL_SSL".to_owned()),
-            ("listener.name.ssl.ssl.client.auth", "required".to_owned()),
             ("sasl.enabled.mechanisms", MECHANISM.to_owned()),
             ("sasl.mechanism.inter.broker.protocol", MECHANISM.to_owned()),
             (

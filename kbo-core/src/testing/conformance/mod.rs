@@ -3,6 +3,7 @@
 mod archiving;
 mod certs;
 mod fixtures;
+mod listeners;
 mod node;
 mod staging;
 mod swapping;
@@ -69,5 +70,6 @@ pub async fn conformance(harness: &dyn Harness) {
     certs::a_rollback_exchanges_files_and_exchanges_them_again(harness).await;
     certs::dropped_files_cannot_be_put_in_place(harness).await;
     certs::files_stay_in_their_directory(harness).await;
+    listeners::listeners_are_told_whether_or_not_they_answer(harness).await;
     node::a_node_works_on_after_giving_its_lease_back(harness).await;
 }

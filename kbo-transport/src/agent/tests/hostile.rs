@@ -16,6 +16,7 @@ use super::super::proto::{
 };
 use super::super::wire::{read_frame, write_frame};
 use super::*;
+use crate::kafka::Sasl;
 
 /// Says `bytes` and keeps the pipe open or not.
 struct Talker {
@@ -154,11 +155,15 @@ fn secrets_reach_the_agent_and_nothing_else() {
     let mut spec = lab.spec();
     spec.kafka.key_pem = Some(Secret::new("hunter2"));
     spec.kafka.key_password = Some(Secret::new("hunter3"));
+    spec.kafka.sasl = Some(Sasl::new(None, "kbo".to_owned(), Secret::new("hunter4")));
+    spec.kafka.client_properties = Some("tools.properties".to_owned());
     let open = Open::from(&spec);
     assert!(!format!("{open:?} {spec:?}").contains("hunter"));
     let there: NodeSpec = decode::<Open>(&encode(&open).unwrap()).unwrap().into();
     assert_eq!(there.kafka.key_pem.unwrap().expose(), "hunter2");
     assert_eq!(there.kafka.key_password.unwrap().expose(), "hunter3");
+    assert_eq!(there.kafka.sasl, spec.kafka.sasl);
+    assert_eq!(there.kafka.client_properties, spec.kafka.client_properties);
     assert_eq!(there.dirs, spec.dirs);
     let error = decode::<Open>(br#"{"node":"hunter2 !"}"#).unwrap_err().to_string();
     assert!(!error.contains("hunter"), "{error}");

@@ -6,7 +6,7 @@ use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
-use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode};
+use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod, SslVerifyMode, SslVersion};
 use openssl::symm::Cipher;
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::store::X509StoreBuilder;
@@ -85,6 +85,25 @@ impl Identity {
 
     /// A server with this identity; with an authority it demands a client certificate of it.
     pub(super) fn acceptor(&self, clients: Option<&Identity>) -> SslAcceptor {
+        self.accepting(clients).build()
+    }
+
+    /// The same, for one version of TLS.
+    pub(super) fn acceptor_for(&self, clients: Option<&Identity>, version: SslVersion) -> SslAcceptor {
+        let mut builder = self.accepting(clients);
+        builder.set_min_proto_version(Some(version)).unwrap();
+        builder.set_max_proto_version(Some(version)).unwrap();
+        builder.build()
+    }
+
+    /// A server that shows its issuer's certificate as well.
+    pub(super) fn acceptor_with_issuer(&self, issuer: &Identity) -> SslAcceptor {
+        let mut builder = self.accepting(None);
+        builder.add_extra_chain_cert(issuer.cert.clone()).unwrap();
+        builder.build()
+    }
+
+    fn accepting(&self, clients: Option<&Identity>) -> SslAcceptorBuilder {
         let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
         builder.set_certificate(&self.cert).unwrap();
         builder.set_private_key(&self.key).unwrap();
@@ -94,6 +113,6 @@ impl Identity {
             builder.set_verify_cert_store(store.build()).unwrap();
             builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
         }
-        builder.build()
+        builder
     }
 }

@@ -11,6 +11,8 @@ pub(super) struct Request {
     pub(super) key: i16,
     pub(super) version: i16,
     pub(super) correlation: i32,
+    /// What follows the client's name; of requests that are not flexible, the message.
+    pub(super) body: Vec<u8>,
 }
 
 /// What to do on a request.
@@ -21,36 +23,58 @@ pub(super) enum Reply {
     Drip(Vec<u8>, u64),
     /// Say nothing, and keep the connection.
     Silence,
+    /// Write these bytes and cut the connection.
+    Last(Vec<u8>),
     /// Cut the connection.
     Close,
 }
 
-type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
+/// What answers on one connection.
+pub(super) type Handler = Box<dyn FnMut(&Request) -> Reply + Send>;
+
+/// What answers, anew for each connection.
+type Answering = Arc<dyn Fn() -> Handler + Send + Sync>;
 
 /// Serves every connection to a port of its own until the test's process ends.
 pub(super) fn serve(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> u16 {
-    listen(None, Arc::new(handler))
+    listen(None, stateless(handler))
 }
 
 pub(super) fn serve_tls(acceptor: SslAcceptor, handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> u16 {
-    listen(Some(acceptor), Arc::new(handler))
+    listen(Some(acceptor), stateless(handler))
 }
 
-fn listen(acceptor: Option<SslAcceptor>, handler: Arc<Handler>) -> u16 {
+/// A server whose answers depend on what was said on the connection before.
+pub(super) fn serve_stateful(
+    acceptor: Option<SslAcceptor>,
+    handler: impl Fn() -> Handler + Send + Sync + 'static,
+) -> u16 {
+    listen(acceptor, Arc::new(handler))
+}
+
+fn stateless(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Answering {
+    let handler = Arc::new(handler);
+    Arc::new(move || {
+        let handler = handler.clone();
+        Box::new(move |request| handler(request))
+    })
+}
+
+fn listen(acceptor: Option<SslAcceptor>, answering: Answering) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let acceptor = acceptor.map(Arc::new);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let (acceptor, handler) = (acceptor.clone(), handler.clone());
+            let (acceptor, handler) = (acceptor.clone(), answering());
             std::thread::spawn(move || match acceptor {
                 Some(acceptor) => {
                     if let Ok(stream) = acceptor.accept(stream) {
-                        let _ended = converse(stream, &*handler);
+                        let _ended = converse(stream, handler);
                     }
                 }
                 None => {
-                    let _ended = converse(stream, &*handler);
+                    let _ended = converse(stream, handler);
                 }
             });
         }
@@ -59,7 +83,7 @@ fn listen(acceptor: Option<SslAcceptor>, handler: Arc<Handler>) -> u16 {
 }
 
 /// Answers until the other side has enough: `None` either way.
-fn converse(mut stream: impl Read + Write, handler: &Handler) -> Option<()> {
+fn converse(mut stream: impl Read + Write, mut handler: Handler) -> Option<()> {
     loop {
         let mut length = [0; 4];
         stream.read_exact(&mut length).ok()?;
@@ -69,6 +93,7 @@ fn converse(mut stream: impl Read + Write, handler: &Handler) -> Option<()> {
             key: i16::from_be_bytes([message[0], message[1]]),
             version: i16::from_be_bytes([message[2], message[3]]),
             correlation: i32::from_be_bytes([message[4], message[5], message[6], message[7]]),
+            body: message[10 + usize::from(u16::from_be_bytes([message[8], message[9]]))..].to_vec(),
         };
         match handler(&request) {
             Reply::Bytes(bytes) => stream.write_all(&bytes).and_then(|()| stream.flush()).ok()?,
@@ -79,6 +104,10 @@ fn converse(mut stream: impl Read + Write, handler: &Handler) -> Option<()> {
                 }
             }
             Reply::Silence => {}
+            Reply::Last(bytes) => {
+                stream.write_all(&bytes).and_then(|()| stream.flush()).ok()?;
+                return None;
+            }
             Reply::Close => return None,
         }
     }

@@ -1,8 +1,11 @@
 //! The prober against servers that speak Kafka's bytes, well or badly.
 
 mod certs;
+mod credentials;
 mod fake;
+mod look;
 mod questions;
+mod sasl;
 mod tls;
 mod troubles;
 

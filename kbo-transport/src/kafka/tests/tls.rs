@@ -207,7 +207,7 @@ async fn a_handshake_that_is_cut_or_refused_is_not_yet() {
 }
 
 /// Writes these bytes on every connection and ends it.
-fn answering_with(bytes: &'static [u8]) -> u16 {
+pub(super) fn answering_with(bytes: &'static [u8]) -> u16 {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

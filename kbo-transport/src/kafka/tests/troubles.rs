@@ -94,6 +94,7 @@ async fn what_is_no_kafka_is_an_error() {
         frame(
             &Request {
                 correlation: request.correlation + 1,
+                body: Vec::new(),
                 ..*request
             },
             false,
@@ -135,11 +136,17 @@ async fn the_next_candidate_is_tried_and_the_one_that_answered_comes_first_then(
     let prober = with_a_closed_first_candidate(port);
     for _ in 0..2 {
         assert_eq!(prober.ask(KafkaQuestion::Alive).await, Ok(KafkaAnswer::Alive));
-        let answered = prober.answered.lock().unwrap().values().next().cloned();
+        let answered = prober.answered.0.lock().unwrap().values().next().cloned();
         assert_eq!(answered, Some(("127.0.0.1".to_owned(), port)));
     }
     let addresses = Addresses::default();
-    let mut target = super::super::listener::choose(prober.config(), &addresses, super::super::Side::Broker).unwrap();
+    let mut target = super::super::listener::choose(
+        &prober.config,
+        &addresses,
+        &prober.credentials,
+        super::super::Side::Broker,
+    )
+    .unwrap();
     assert_eq!(target.candidates[0].0, "127.0.0.2");
     prober.put_remembered_first(super::super::Side::Broker, &mut target);
     assert_eq!(target.candidates[0].0, "127.0.0.1");
