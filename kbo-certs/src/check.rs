@@ -1,4 +1,4 @@
-//! Whether a set will do: as data, for a table, for `--json`, and for [`crate::make`], which refuses what is wrong here.
+//! Whether a set will do: as data, for a table, for `--json`, and for [`crate::make()`], which refuses what is wrong here.
 
 mod chain;
 mod hosts;

@@ -1,6 +1,6 @@
 //! Keystores and truststores for Kafka from what an ACME client leaves in a folder, without Java and without OpenSSL.
 //!
-//! [`WildcardSet::load`] reads a folder, [`check`] says whether the set will do, [`make`] makes the bytes of stores. The codecs work
+//! [`WildcardSet::load`] reads a folder, [`check()`] says whether the set will do, [`make()`] makes the bytes of stores. The codecs work
 //! on bytes and know no files: [`Jks`] and [`Pkcs12`] write a [`store::Store`] and read it back.
 //!
 //! ```

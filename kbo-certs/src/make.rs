@@ -74,7 +74,7 @@ pub enum MakeError {
     },
 }
 
-/// Makes the stores of a set, unless [`check`] finds an error. With `expired_too` a set may have expired, and no other error.
+/// Makes the stores of a set, unless [`check()`] finds an error. With `expired_too` a set may have expired, and no other error.
 ///
 /// The same set and recipe make the same stores but for their salts: entries bear the time at which the certificate begins.
 ///

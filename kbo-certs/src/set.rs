@@ -30,7 +30,7 @@ pub struct Options {
     pub now: Timestamp,
 }
 
-/// A key, a leaf and a chain, each as far as the files have it: [`crate::check`] says what is missing.
+/// A key, a leaf and a chain, each as far as the files have it: [`crate::check()`] says what is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WildcardSet {
     key: Option<Key>,
