@@ -16,6 +16,10 @@ pub(super) const CASES: &[Case] = &[
         "a_plaintext_cluster_becomes_a_secured_one_with_stores_that_kbo_makes_and_brings",
         secure,
     ),
+    Case::new(
+        "every_mechanism_of_a_secured_cluster_lets_kbo_in_by_credentials_of_its_own",
+        entered,
+    ),
     Case::new("a_secured_cluster_is_backed_up_and_restored", survives),
     Case::new(
         "a_renewed_secured_set_is_rolled_out_without_a_lost_record_and_taken_back",
@@ -65,6 +69,26 @@ fn need(world: &mut World) -> Result<()> {
         true => Ok(()),
         false => secure(world),
     }
+}
+
+/// The other cases take what the nodes have; here kbo.toml has a user, and a wrong password is told as such.
+fn entered(world: &mut World) -> Result<()> {
+    need(world)?;
+    let password = secured::password_file(&world.lab, "lab")?;
+    let wrong = world.kbo.scratch().join("wrong-password");
+    fs::write(&wrong, "not this one\n").with_context(|| format!("cannot write {}", wrong.display()))?;
+    for mechanism in secured::MECHANISMS {
+        let with = |password: &Path| {
+            world
+                .kbo
+                .with("KBO_KAFKA_SASL_MECHANISM", mechanism)
+                .with("KBO_KAFKA_SASL_USERNAME", "lab")
+                .with("KBO_KAFKA_SASL_PASSWORD_FILE", password)
+        };
+        with(&password).expect(0, &["check"])?;
+        with(&wrong).expect(3, &["check"])?.says("lab")?;
+    }
+    Ok(())
 }
 
 fn survives(world: &mut World) -> Result<()> {

@@ -18,6 +18,8 @@ use super::{DOMAIN, Lab};
 
 /// What clients call the brokers' mechanism.
 const MECHANISM: &str = "SCRAM-SHA-512";
+/// All that the brokers offer.
+pub(crate) const MECHANISMS: [&str; 3] = [MECHANISM, "SCRAM-SHA-256", "PLAIN"];
 /// Everybody who logs in: the brokers, and the lab's own client.
 const USERS: [&str; 2] = ["broker", "lab"];
 
@@ -203,11 +205,18 @@ fn server(lab: &Lab, node: &Node) -> Result<Vec<(&'static str, String)>> {
             ("listeners", format!("SASL_SSL://{host}:9092")),
             ("advertised.listeners", format!("SASL_SSL://{host}:9092")),
             ("inter.broker.listener.name", "SASL_SSL".to_owned()),
-            ("sasl.enabled.mechanisms", MECHANISM.to_owned()),
+            ("sasl.enabled.mechanisms", MECHANISMS.join(",")),
             ("sasl.mechanism.inter.broker.protocol", MECHANISM.to_owned()),
             (
                 "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config",
                 scram("broker", &password(lab, "broker")?),
+            ),
+            (
+                "listener.name.sasl_ssl.plain.sasl.jaas.config",
+                format!(
+                    "org.apache.kafka.common.security.plain.PlainLoginModule required user_lab=\"{}\";",
+                    password(lab, "lab")?
+                ),
             ),
         ]),
     }
