@@ -211,6 +211,11 @@ fn server(lab: &Lab, node: &Node) -> Result<Vec<(&'static str, String)>> {
                 "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config",
                 scram("broker", &password(lab, "broker")?),
             ),
+            // Kafka wants a login module for each mechanism that it offers.
+            (
+                "listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config",
+                "org.apache.kafka.common.security.scram.ScramLoginModule required;".to_owned(),
+            ),
             (
                 "listener.name.sasl_ssl.plain.sasl.jaas.config",
                 format!(
