@@ -578,12 +578,15 @@ public final class LabClient {
         reported.countDown();
     }
 
-    /** A user who may log in by SCRAM-SHA-512, with a password that no command line shows. */
+    /** A user who may log in by both kinds of SCRAM, with a password that no command line shows. */
     private void scramUser() throws Exception {
         String password = Files.readString(Path.of(text("password-file"))).strip();
-        ScramCredentialInfo info = new ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096);
         try (Admin admin = admin()) {
-            admin.alterUserScramCredentials(List.of(new UserScramCredentialUpsertion(text("user"), info, password))).all().get();
+            // A request may alter a user only once.
+            for (ScramMechanism mechanism : List.of(ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)) {
+                ScramCredentialInfo info = new ScramCredentialInfo(mechanism, 4096);
+                admin.alterUserScramCredentials(List.of(new UserScramCredentialUpsertion(text("user"), info, password))).all().get();
+            }
         }
         print(Map.of("user", text("user")));
     }

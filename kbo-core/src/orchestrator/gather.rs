@@ -70,7 +70,7 @@ impl Orchestrator {
             .filter(|node| node.role.is_broker())
             .filter(up)
             .collect();
-        let partitions = self.partitions_now(&brokers).await;
+        let (partitions, unasked) = self.brokers_now(&brokers).await;
         let store = self.store.space().await.ok();
         let last_ratio = match purpose {
             Purpose::Backup { .. } => self.last_ratio().await,
@@ -84,6 +84,7 @@ impl Orchestrator {
             now,
             quorum: quorum.as_ref(),
             partitions: partitions.as_deref(),
+            unasked: &unasked,
             store,
             last_ratio,
             warn_free_percent: self.settings.warn_free_percent,
@@ -135,6 +136,29 @@ impl Orchestrator {
             }
         }
         None
+    }
+
+    /// Every broker is asked for itself: one that does not let kbo in now would not be known to be ready after its start. Gives the
+    /// partitions, and why brokers cannot be asked. One that may answer later is no such broker, nor is one that was not reached.
+    async fn brokers_now(&self, brokers: &[&Node]) -> (Option<Vec<PartitionState>>, BTreeMap<NodeName, NodeError>) {
+        let asked = brokers.iter().map(|node| async move {
+            let answer = match self.transport(&node.name) {
+                Ok(transport) => transport.kafka(KafkaQuestion::Partitions).await,
+                Err(error) => Err(error),
+            };
+            (node.name.clone(), answer)
+        });
+        let answers: Vec<_> = stream::iter(asked).buffered(64).collect().await;
+        let (mut partitions, mut unasked) = (None, BTreeMap::new());
+        for (name, answer) in answers {
+            match answer {
+                Ok(KafkaAnswer::Partitions(all)) => partitions = partitions.or(Some(all)),
+                Ok(_) => {}
+                Err(error) if matches!(error.kind, NodeErrorKind::Unreachable | NodeErrorKind::Interrupted) => {}
+                Err(error) => drop(unasked.insert(name, error)),
+            }
+        }
+        (partitions, unasked)
     }
 
     async fn last_ratio(&self) -> Option<f64> {

@@ -24,6 +24,7 @@ impl Judge<'_> {
                 Some("start the controllers first, or stop everything: kbo start, kbo stop".to_owned()),
             );
         }
+        self.unasked();
         let Some(partitions) = self.input.partitions else {
             return;
         };
@@ -39,6 +40,19 @@ impl Judge<'_> {
                 some_of(&short)
             );
             self.warn(None, message, None);
+        }
+    }
+
+    /// A backup would stop the cluster and then not know whether it is up again. A restore or a restart may be what mends it.
+    fn unasked(&mut self) {
+        let refuses = matches!(self.input.purpose, Purpose::Backup { cold: true, .. });
+        for (name, error) in self.input.unasked {
+            let node = self.input.cluster.node(name);
+            let message = format!("its Kafka cannot be asked whether it is ready: {error}");
+            match refuses {
+                true => self.refuse(node, message, error.hint.clone()),
+                false => self.warn(node, message, error.hint.clone()),
+            }
         }
     }
 

@@ -108,6 +108,8 @@ pub struct Input<'a> {
     pub quorum: Option<&'a Result<(), String>>,
     /// The partitions, where a broker told.
     pub partitions: Option<&'a [PartitionState]>,
+    /// Brokers that run and whose Kafka cannot be asked, and why: asking again would not help.
+    pub unasked: &'a BTreeMap<NodeName, NodeError>,
     /// The store's space.
     pub store: Option<Space>,
     /// Stored bytes per raw byte in the last backup.

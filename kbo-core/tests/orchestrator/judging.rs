@@ -23,6 +23,7 @@ struct Bench {
     facts: AllFacts,
     quorum: Option<Result<(), String>>,
     partitions: Option<Vec<PartitionState>>,
+    unasked: BTreeMap<NodeName, NodeError>,
     store: Option<Space>,
     last_ratio: Option<f64>,
 }
@@ -43,6 +44,7 @@ impl Bench {
             facts,
             quorum: Some(Ok(())),
             partitions: None,
+            unasked: BTreeMap::new(),
             store: Some(Space {
                 free: 1 << 40,
                 size: 1 << 40,
@@ -84,6 +86,7 @@ impl Bench {
             now: self.cluster.clock().now(),
             quorum: self.quorum.as_ref(),
             partitions: self.partitions.as_deref(),
+            unasked: &self.unasked,
             store: self.store,
             last_ratio: self.last_ratio,
             warn_free_percent: 20,
@@ -364,6 +367,19 @@ async fn each_fact_weighs_what_it_should() {
             },
             Some(Warning),
         ),
+        ("a broker that does not let kbo in", cold(), shut_out, Some(Refusal)),
+        (
+            "a broker that does not let kbo in",
+            Purpose::Power,
+            shut_out,
+            Some(Warning),
+        ),
+        (
+            "a broker that does not let kbo in",
+            Purpose::Look,
+            shut_out,
+            Some(Warning),
+        ),
     ];
     for (name, purpose, change, expected) in cases {
         let mut bench = Bench::new().await;
@@ -376,6 +392,12 @@ async fn each_fact_weighs_what_it_should() {
             "worst first"
         );
     }
+}
+
+fn shut_out(bench: &mut Bench) {
+    let name: NodeName = "b1".parse().expect("a name");
+    let error = NodeError::new(NodeErrorKind::Refused, "the user or its password is wrong");
+    bench.unasked.insert(name, error);
 }
 
 #[tokio::test]
