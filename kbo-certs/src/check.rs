@@ -21,7 +21,7 @@ pub struct Expectation {
     pub now: Timestamp,
     /// How long ahead the end of a certificate is warned of, in days.
     pub warn_days: u32,
-    /// Whether brokers show it to each other as clients (`ssl.client.auth=required`): then a certificate that is for servers only is
+    /// Whether nodes show it to each other as clients (`ssl.client.auth`): then a certificate that is for servers only is
     /// an error, else a warning.
     pub mutual_tls: bool,
 }
@@ -359,8 +359,8 @@ fn uses(report: &mut Report, leaf: &Parsed, expected: &Expectation) {
         report.add(
             severity,
             Code::NotForClients,
-            "the certificate's extended key usage does not allow clients (clientAuth): with ssl.client.auth=required brokers refuse each other",
-            "have a certificate with both usages issued (many public authorities issue none any more: then one's own), or leave ssl.client.auth off and let brokers authenticate by SASL",
+            "the certificate's extended key usage does not allow clients (clientAuth): with ssl.client.auth nodes refuse each other",
+            "have a certificate with both usages issued (many public authorities issue none any more: then one's own), or leave ssl.client.auth off and let nodes authenticate by SASL",
         );
     }
 }

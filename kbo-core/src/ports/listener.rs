@@ -16,6 +16,8 @@ pub struct ListenerFacts {
     pub port: u16,
     /// Whether controllers use it.
     pub controller: bool,
+    /// Whether the cluster's other nodes, which come to it as clients, are asked for their certificates there (`ssl.client.auth`).
+    pub mutual_tls: bool,
     /// What was shown in a TLS handshake; `None` for a listener without TLS, and where it was not asked for.
     pub shown: Option<Shown>,
 }

@@ -28,6 +28,7 @@ pub(super) fn of(node: &NodeState, now: Duration, handshake: bool) -> Vec<Listen
             host: (!host.is_empty()).then(|| host.to_owned()),
             port: port.parse().ok()?,
             controller: controllers.split(',').any(|controller| controller == name),
+            mutual_tls: value("ssl.client.auth").is_some_and(|auth| auth != "none") && name == "SSL",
             shown: None,
         })
     });

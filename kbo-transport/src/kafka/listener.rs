@@ -169,6 +169,28 @@ pub(crate) fn protocol_name<'a>(config: &'a NodeKafkaConfig, listener: &'a str) 
     mapped.unwrap_or(listener)
 }
 
+/// Whether nodes that come to the listener as clients are asked for a certificate: brokers come to the controllers' listeners and to the
+/// one between brokers, controllers to their own. Asked is as good as demanded, for a certificate that is not for clients is refused in
+/// both cases. SASL_SSL heeds the listener's own key only (KIP-684).
+pub(crate) fn asks_nodes(config: &NodeKafkaConfig, listener: &str) -> bool {
+    let protocol = protocol_name(config, listener);
+    let of_controllers = config.controller_listener_names.iter().any(|name| name == listener);
+    let between_brokers = match &config.inter_broker_listener_name {
+        Some(name) => name == listener,
+        None => config.own.get("security.inter.broker.protocol").unwrap_or("PLAINTEXT") == protocol,
+    };
+    if !of_controllers && !between_brokers {
+        return false;
+    }
+    let own = format!("listener.name.{}.ssl.client.auth", listener.to_ascii_lowercase());
+    let value = match protocol {
+        "SSL" => config.own.get(&own).or_else(|| config.own.get("ssl.client.auth")),
+        "SASL_SSL" => config.own.get(&own),
+        _ => None,
+    };
+    value.is_some_and(|value| matches!(value.trim().to_ascii_lowercase().as_str(), "required" | "requested"))
+}
+
 /// Where others are told to find the listener. Controllers find each other by controller.quorum.voters.
 pub(crate) fn advertised(config: &NodeKafkaConfig, endpoint: &Endpoint, side: Side) -> Option<(String, u16)> {
     let own = config
@@ -361,6 +383,34 @@ mod tests {
             target(text, &Addresses::default(), Side::Controller).protocol,
             Protocol::Plaintext
         );
+    }
+
+    #[test]
+    fn nodes_are_asked_for_certificates_where_they_come_as_clients() {
+        let asked = |more: &str| {
+            let text = format!(
+                "process.roles=broker,controller\ncontroller.listener.names=CTL\nlisteners=CTL://:9093,IN://:9092,OUT://:9094\n\
+                 listener.security.protocol.map=CTL:SSL,IN:SASL_SSL,OUT:SSL\ninter.broker.listener.name=IN\n{more}"
+            );
+            let config = config(&text);
+            let asked = config.listeners.iter().filter(|e| asks_nodes(&config, &e.name));
+            asked.map(|e| e.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(""), [""; 0]);
+        assert_eq!(asked("ssl.client.auth=none"), [""; 0]);
+        // OUT is for others, who have their own; IN has SASL, which heeds its own key only.
+        assert_eq!(asked("ssl.client.auth=required"), ["CTL"]);
+        assert_eq!(asked("ssl.client.auth=Requested"), ["CTL"]);
+        assert_eq!(asked("listener.name.in.ssl.client.auth=required"), ["IN"]);
+        assert_eq!(
+            asked("ssl.client.auth=required\nlistener.name.ctl.ssl.client.auth=none"),
+            [""; 0]
+        );
+        let by_protocol = config(
+            "process.roles=broker\nlisteners=PLAINTEXT://:9092,SSL://:9093\nsecurity.inter.broker.protocol=SSL\n\
+             ssl.client.auth=required",
+        );
+        assert!(asks_nodes(&by_protocol, "SSL") && !asks_nodes(&by_protocol, "PLAINTEXT"));
     }
 
     #[test]

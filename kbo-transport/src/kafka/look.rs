@@ -24,6 +24,7 @@ pub(super) fn listeners(config: &NodeKafkaConfig) -> Vec<ListenerFacts> {
             host: advertised.or(bound),
             port: endpoint.port,
             controller: side == Side::Controller,
+            mutual_tls: listener::asks_nodes(config, &endpoint.name),
             shown: None,
         }
     });

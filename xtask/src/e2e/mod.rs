@@ -20,6 +20,7 @@ mod schedule;
 mod secured;
 mod setup;
 mod store;
+mod stores;
 mod tls;
 mod world;
 
@@ -70,6 +71,7 @@ fn cases(kind: Kind) -> Vec<Case> {
         Kind::Docker => [
             setup::DOCKER_CASES,
             docker::CASES,
+            stores::CASES,
             containers::CASES,
             quorum::CASES,
             combined::CASES,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::world::text;
 use super::{Case, World, data, nodes, tls};
-use crate::lab::{DOMAIN, Key, Set, Validity, secured};
+use crate::lab::{DOMAIN, Key, Set, Usage, Validity, secured};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -162,11 +162,12 @@ fn serial_in_use(world: &World) -> Result<String> {
     tls::serial(&world.lab.certificates_dir(&world.broker(1))?.join("keystore.pem"))
 }
 
-/// A set that will not do: its name, its validity, its domain, its files, and what kbo says of it.
+/// A set that will not do: its name, its validity, its domain, whom it is for, its files, and what kbo says of it.
 struct Bad {
     name: &'static str,
     validity: Validity,
     domain: &'static str,
+    usage: Usage,
     parts: &'static [&'static str],
     reason: &'static str,
     remedy: &'static str,
@@ -179,6 +180,7 @@ const BAD: &[Bad] = &[
         name: "expired",
         validity: Validity { from: -90, to: -1 },
         domain: DOMAIN,
+        usage: Usage::Both,
         parts: WHOLE_SET,
         reason: "expired on",
         remedy: "--force",
@@ -187,6 +189,7 @@ const BAD: &[Bad] = &[
         name: "not-yet",
         validity: Validity { from: 2, to: 90 },
         domain: DOMAIN,
+        usage: Usage::Both,
         parts: WHOLE_SET,
         reason: "is not valid before",
         remedy: "wait until then",
@@ -195,6 +198,7 @@ const BAD: &[Bad] = &[
         name: "wrong-domain",
         validity: Validity::FRESH,
         domain: "other.test",
+        usage: Usage::Both,
         parts: WHOLE_SET,
         reason: "not valid for kafka-broker-1.lab.kbo.test",
         remedy: "have a certificate for this name issued",
@@ -203,6 +207,7 @@ const BAD: &[Bad] = &[
         name: "key-less",
         validity: Validity::FRESH,
         domain: DOMAIN,
+        usage: Usage::Both,
         parts: &["ca", "crt", "fullchain"],
         reason: "no private key",
         remedy: "put the private key",
@@ -211,9 +216,20 @@ const BAD: &[Bad] = &[
         name: "chain-less",
         validity: Validity::FRESH,
         domain: DOMAIN,
+        usage: Usage::Both,
         parts: &["crt", "key"],
         reason: "issuer is not in the files",
         remedy: "chain",
+    },
+    // The controllers of the secured cluster ask for certificates.
+    Bad {
+        name: "servers-only",
+        validity: Validity::FRESH,
+        domain: DOMAIN,
+        usage: Usage::Servers,
+        parts: WHOLE_SET,
+        reason: "does not allow clients",
+        remedy: "a certificate with both usages",
     },
 ];
 
@@ -231,7 +247,7 @@ fn refused(world: &mut World) -> Result<()> {
 
 fn refuse(world: &World, bad: &Bad) -> Result<()> {
     let source = world.kbo.scratch().join(bad.name);
-    let set = secured::authority(&world.lab)?.issue(bad.domain, bad.validity, Key::Ec)?;
+    let set = secured::authority(&world.lab)?.issue(bad.domain, bad.validity, Key::Ec, bad.usage)?;
     // Under the usual names: contents decide.
     set.write_parts(&source, DOMAIN, bad.parts)?;
     let output = world.kbo.scratch().join(format!("{}-stores", bad.name));

@@ -146,7 +146,7 @@ pub(super) fn same_folders(before: &BTreeMap<PathBuf, Stamp>, after: &BTreeMap<P
     }
 }
 
-fn run(command: &mut Command) -> Result<String> {
+pub(super) fn run(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
         .output()

@@ -28,6 +28,15 @@ pub enum Key {
     Rsa,
 }
 
+/// Whom a leaf is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// Servers and clients.
+    Both,
+    /// Servers alone, as most public authorities have it.
+    Servers,
+}
+
 /// When a leaf is valid, in days from now.
 #[derive(Clone, Copy, Debug)]
 pub struct Validity {
@@ -85,7 +94,7 @@ impl Authority {
     /// # Errors
     ///
     /// Fails when the authority's files cannot be read.
-    pub fn issue(&self, domain: &str, validity: Validity, key: Key) -> Result<Set> {
+    pub fn issue(&self, domain: &str, validity: Validity, key: Key, usage: Usage) -> Result<Set> {
         let path = self.dir.join("intermediate.key");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let issuer = Issuer::new(ca("intermediate", 0)?, KeyPair::from_pem(&text)?);
@@ -112,7 +121,10 @@ impl Authority {
         params.not_before = now + Duration::days(validity.from);
         params.not_after = now + Duration::days(validity.to);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        if usage == Usage::Both {
+            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        }
         params.use_authority_key_identifier_extension = true;
         let leaf = params.signed_by(&key, &issuer)?;
         let read = |name: &str| {
@@ -189,7 +201,7 @@ fn ca(name: &str, below: u8) -> Result<CertificateParams> {
 }
 
 /// A file that only its owner reads, from its first byte on.
-pub(super) fn write_secret(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write_secret(path: &Path, text: &str) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = fs::OpenOptions::new()

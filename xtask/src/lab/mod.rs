@@ -27,7 +27,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
 
-pub use authority::{Authority, Key, Set, Validity};
+pub(crate) use authority::write_secret;
+pub use authority::{Authority, Key, Set, Usage, Validity};
 pub(crate) use clean::in_debian;
 pub use client::Probe;
 pub(crate) use kafka::with_values;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::authority::{Authority, Key, Set, Validity, write_secret};
+use super::authority::{Authority, Key, Set, Usage, Validity, write_secret};
 use super::kafka::{self, Node, Role};
 use super::shell::Cmd;
 use super::ssh_cluster::{CERTIFICATES, SECRETS};
@@ -55,7 +55,7 @@ pub(crate) fn authority(lab: &Lab) -> Result<Authority> {
 
 /// A set like the one that the cluster is to have, issued now, in its place.
 pub(crate) fn renew(lab: &Lab, key: Key) -> Result<Set> {
-    let set = authority(lab)?.issue(DOMAIN, Validity::FRESH, key)?;
+    let set = authority(lab)?.issue(DOMAIN, Validity::FRESH, key, Usage::Both)?;
     set.write(&source(lab), DOMAIN)?;
     Ok(set)
 }

@@ -146,6 +146,7 @@ async fn examined(
     let now = Timestamp::now();
     let hosts = conduct::unless_interrupted(context, hosts::of_nodes(context, false)).await?;
     let files = |node: &NodeName| files_of(folder, &set, certs.per_node.then(|| node.as_str())).map_err(refused);
+    let mutual_tls = hosts::any_mutual(&hosts);
     let mut findings: Vec<Finding> = vec![];
     for node in nodes {
         let files = files(node)?;
@@ -177,7 +178,7 @@ async fn examined(
                     folder.display()
                 )));
             }
-            let report = checked(&loaded, &hosts, now, certs.warn_days).1;
+            let report = checked(&loaded, &hosts, mutual_tls, now, certs.warn_days).1;
             unless_refused(&report, args.force)?;
             for finding in report.findings {
                 if !findings.contains(&finding) {

@@ -3,6 +3,7 @@
 use kbo_certs::Host;
 use kbo_core::config::Access;
 use kbo_core::ids::NodeName;
+use kbo_core::ports::listener::ListenerFacts;
 use serde::Serialize;
 
 use crate::commands::Context;
@@ -13,6 +14,8 @@ pub(super) struct NodeHosts {
     pub(super) node: NodeName,
     pub(super) hosts: Vec<String>,
     pub(super) source: Source,
+    /// Whether its listeners ask the cluster's other nodes for their certificates.
+    pub(super) mutual_tls: bool,
     /// What a person should know of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) note: Option<String>,
@@ -30,7 +33,8 @@ pub(super) enum Source {
     Access,
 }
 
-/// The hosts of every node. Those that kbo.toml names outrank what the node says.
+/// The hosts of every node. Those that kbo.toml names outrank what the node says; it is asked all the same, for who has to show a
+/// certificate to it.
 pub(super) async fn of_nodes(context: &Context, offline: bool) -> Vec<NodeHosts> {
     let nodes = context.config.cluster.start_order();
     let asked = nodes.iter().map(|node| of_node(context, &node.name, offline));
@@ -38,37 +42,42 @@ pub(super) async fn of_nodes(context: &Context, offline: bool) -> Vec<NodeHosts>
 }
 
 async fn of_node(context: &Context, node: &NodeName, offline: bool) -> NodeHosts {
+    let transport = context.composed.orchestrator.nodes.get(node).filter(|_| !offline);
+    let listeners = match transport {
+        None => Err("was not asked".to_owned()),
+        Some(transport) => {
+            let asked = transport.listeners(false).await;
+            asked.map_err(|error| format!("could not be asked for its listeners: {error}"))
+        }
+    };
+    let mutual_tls = listeners.iter().flatten().any(|listener| listener.mutual_tls);
     let found = |hosts: Vec<String>, source, note| NodeHosts {
         node: node.clone(),
         hosts,
         source,
+        mutual_tls,
         note,
     };
     if let Some(hosts) = context.config.certs.hosts.get(node) {
         return found(hosts.clone(), Source::Configuration, None);
     }
-    let transport = context.composed.orchestrator.nodes.get(node).filter(|_| !offline);
-    let why = match transport {
-        None => "was not asked".to_owned(),
-        Some(transport) => match transport.listeners(false).await {
-            Ok(listeners) => {
-                let any_tls = listeners.iter().any(kbo_core::ports::listener::ListenerFacts::has_tls);
-                let mut hosts: Vec<String> = listeners
-                    .iter()
-                    .filter(|listener| listener.has_tls() || !any_tls)
-                    .filter_map(|listener| listener.host.clone())
-                    .collect();
-                hosts.sort();
-                hosts.dedup();
-                let note =
-                    (!any_tls).then(|| "has no listener with TLS; the hosts of all its listeners count".to_owned());
-                if !hosts.is_empty() {
-                    return found(hosts, Source::Listeners, note);
-                }
-                "tells no host of a listener".to_owned()
+    let why = match listeners {
+        Err(why) => why,
+        Ok(listeners) => {
+            let any_tls = listeners.iter().any(ListenerFacts::has_tls);
+            let mut hosts: Vec<String> = listeners
+                .iter()
+                .filter(|listener| listener.has_tls() || !any_tls)
+                .filter_map(|listener| listener.host.clone())
+                .collect();
+            hosts.sort();
+            hosts.dedup();
+            let note = (!any_tls).then(|| "has no listener with TLS; the hosts of all its listeners count".to_owned());
+            if !hosts.is_empty() {
+                return found(hosts, Source::Listeners, note);
             }
-            Err(error) => format!("could not be asked for its listeners: {error}"),
-        },
+            "tells no host of a listener".to_owned()
+        }
     };
     let host = match context.config.access.get(node) {
         Some(Access::Ssh(ssh)) => Some(ssh.host.clone()),
@@ -79,6 +88,11 @@ async fn of_node(context: &Context, node: &NodeName, offline: bool) -> NodeHosts
         None => format!("{why}; its hosts were not compared with the certificate's names"),
     };
     found(host.into_iter().collect(), Source::Access, Some(instead))
+}
+
+/// Whether a node has to show its certificate to any of these.
+pub(super) fn any_mutual(nodes: &[NodeHosts]) -> bool {
+    nodes.iter().any(|node| node.mutual_tls)
 }
 
 /// Those that a certificate must cover, or those that it may have to.

@@ -43,7 +43,8 @@ async fn seen(context: &Context, warn_days: Option<u32>, offline: bool) -> Resul
     let now = Timestamp::now();
     let set = load(context, now)?;
     let hosts = hosts::of_nodes(context, offline).await;
-    let (expected, report) = checked(&set, &hosts, now, warn_days.unwrap_or(context.config.certs.warn_days));
+    let warn_days = warn_days.unwrap_or(context.config.certs.warn_days);
+    let (expected, report) = checked(&set, &hosts, hosts::any_mutual(&hosts), now, warn_days);
     Ok(Seen {
         set,
         expected,
@@ -53,12 +54,18 @@ async fn seen(context: &Context, warn_days: Option<u32>, offline: bool) -> Resul
 }
 
 /// Checks a set with the hosts of nodes.
-fn checked(set: &WildcardSet, hosts: &[hosts::NodeHosts], now: Timestamp, warn_days: u32) -> (Expectation, Report) {
+fn checked(
+    set: &WildcardSet,
+    hosts: &[hosts::NodeHosts],
+    mutual_tls: bool,
+    now: Timestamp,
+    warn_days: u32,
+) -> (Expectation, Report) {
     let expectation = |is_sure| Expectation {
         hosts: hosts::hosts(hosts, is_sure),
         now,
         warn_days,
-        mutual_tls: false,
+        mutual_tls,
     };
     let expected = expectation(true);
     let mut report = kbo_certs::check(set, &expected);

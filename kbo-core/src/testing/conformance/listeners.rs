@@ -7,7 +7,8 @@ use crate::ports::node::*;
 
 pub(super) async fn listeners_are_told_whether_or_not_they_answer(harness: &dyn Harness) {
     let node = fresh(harness).await;
-    let text = b"process.roles=broker\nnode.id=1\nlisteners=PLAINTEXT://:9092,SSL://127.0.0.1:1\n";
+    let text = b"process.roles=broker\nnode.id=1\nlisteners=PLAINTEXT://:9092,SSL://127.0.0.1:1\n\
+        security.inter.broker.protocol=SSL\nssl.client.auth=required\n";
     harness
         .put(Dataset::Config, &files(&[("server.properties", text)]))
         .await;
@@ -25,6 +26,7 @@ pub(super) async fn listeners_are_told_whether_or_not_they_answer(harness: &dyn 
         ]
     );
     assert!(listeners.iter().all(|l| l.shown.is_none() && !l.controller));
+    assert!(listeners.iter().all(|l| l.mutual_tls == (l.name == "SSL")));
 
     let shown = |listeners: Vec<ListenerFacts>| match listeners.into_iter().map(|l| l.shown).collect::<Vec<_>>() {
         mut shown if shown.len() == 2 && shown[0].is_none() => match shown.remove(1) {

@@ -29,7 +29,7 @@ async fn every_listener_with_tls_shows_its_chain_though_nobody_trusts_it() {
     let listeners = look(
         &format!("CTL://127.0.0.1:{ssl},PLAINTEXT://127.0.0.1:{plain},SASL_SSL://127.0.0.1:{sasl}"),
         "listener.security.protocol.map=CTL:SSL,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL\n\
-         advertised.listeners=SASL_SSL://b4.example:19094\ncontroller.quorum.voters=4@c4.example:9093",
+         ssl.client.auth=required\nadvertised.listeners=SASL_SSL://b4.example:19094\ncontroller.quorum.voters=4@c4.example:9093",
     )
     .await;
     let facts = |name: &str, protocol: &str, host: &str, port, controller, shown| ListenerFacts {
@@ -38,6 +38,7 @@ async fn every_listener_with_tls_shows_its_chain_though_nobody_trusts_it() {
         host: Some(host.to_owned()),
         port,
         controller,
+        mutual_tls: controller,
         shown,
     };
     let chain = |chain: &[&Identity]| Some(Shown::Chain(chain.iter().map(|identity| der(identity)).collect()));
