@@ -61,18 +61,29 @@ pub struct Undone {
     pub outcome: Outcome,
     /// What failed, first things first.
     pub failures: Vec<Failure>,
+    /// The nodes that a person has to see to, in the order of the deployment.
+    pub stuck: Vec<NodeName>,
 }
 
 impl Undone {
-    /// The nodes on which the undo failed too, or all that failed.
-    pub fn nodes(&self) -> Vec<&NodeName> {
-        let mut nodes: Vec<&NodeName> = self
-            .failures
-            .iter()
-            .filter_map(|failure| failure.node.as_ref())
-            .collect();
-        nodes.dedup();
-        nodes
+    fn new(outcome: Outcome, failures: Vec<Failure>) -> Self {
+        Self {
+            outcome,
+            failures,
+            stuck: vec![],
+        }
+    }
+
+    fn taken_back(failures: Vec<Failure>, stuck: Vec<NodeName>) -> Self {
+        let outcome = match stuck.is_empty() {
+            true => Outcome::Failed,
+            false => Outcome::NeedsPerson,
+        };
+        Self {
+            outcome,
+            failures,
+            stuck,
+        }
     }
 }
 
@@ -87,13 +98,18 @@ impl Deployment {
         let answers = self.ask(|target| self.look_of(target)).await;
         let failures = failures("look at", &self.dir, &self.targets, &answers);
         if !failures.is_empty() {
-            return Err(Undone {
-                outcome: Outcome::Refused,
-                failures,
-            });
+            return Err(Undone::new(Outcome::Refused, failures));
         }
         let reports = answers.into_iter().filter_map(|(at, answer)| Some((at, answer.ok()?)));
         Ok(reports.map(|(at, report)| self.targets[at].compare(&report)).collect())
+    }
+
+    /// Leaves out the nodes that need nothing: what they keep from before would be lost to a copy of what they have.
+    pub fn leave_out_the_same(&mut self, compared: &[Compared]) {
+        self.targets.retain(|target| {
+            let found = compared.iter().find(|node| node.node == *target.node.name());
+            found.is_none_or(|node| !node.is_same())
+        });
     }
 
     /// Stages on every node, then puts in place on every node. Whatever fails, all nodes have the old files or a person is called.
@@ -112,7 +128,7 @@ impl Deployment {
         };
         let mut failures = match &staged {
             None => vec![],
-            Some(staged) => self.unlike_sent(staged),
+            Some(staged) => self.unlike_sent("stage beside", staged),
         };
         if !failures.is_empty() || staged.is_none() || self.cancel.is_asked() {
             failures.extend(self.drop_staged().await);
@@ -120,7 +136,7 @@ impl Deployment {
                 true => Outcome::Interrupted,
                 false => Outcome::Refused,
             };
-            return Err(Undone { outcome, failures });
+            return Err(Undone::new(outcome, failures));
         }
         let committed = self
             .ask(|_| FilesRequest::Commit {
@@ -128,7 +144,7 @@ impl Deployment {
                 dir: self.dir.clone(),
             })
             .await;
-        let failures = self::failures("put in place", &self.dir, &self.targets, &committed);
+        let failures = self.unlike_sent("put in place", &committed);
         match failures.is_empty() {
             true => Ok(()),
             false => Err(self.take_back(failures).await),
@@ -159,7 +175,7 @@ impl Deployment {
             (false, _) => Outcome::Refused,
         };
         if outcome != Outcome::Done {
-            return Err(Undone { outcome, failures });
+            return Err(Undone::new(outcome, failures));
         }
         let rolled = self.ask(|_| FilesRequest::Rollback { dir: self.dir.clone() }).await;
         let mut failures = self::failures("exchange the files of", &self.dir, &self.targets, &rolled);
@@ -167,14 +183,14 @@ impl Deployment {
             return Ok(());
         }
         // An exchange undoes itself, so it must not be asked for where it has not happened: an answer may have been lost.
-        let mut outcome = Outcome::Failed;
+        let mut stuck = vec![];
         for (at, found) in before.iter().enumerate() {
             if let Err(failure) = self.exchange_back(at, found).await {
+                stuck.extend(failure.node.clone());
                 failures.push(failure);
-                outcome = Outcome::NeedsPerson;
             }
         }
-        Err(Undone { outcome, failures })
+        Err(Undone::taken_back(failures, stuck))
     }
 
     async fn exchange_back(&self, at: usize, found: &FilesReport) -> Result<(), Failure> {
@@ -185,7 +201,8 @@ impl Deployment {
             names: names_of(found),
         };
         let now = target.node.files(&look).await.map_err(|error| failed(&error))?;
-        if now.files == found.files {
+        // With what is kept: a file that had no predecessor is in place under no name that was known before.
+        if now == *found {
             return Ok(());
         }
         let again = FilesRequest::Rollback { dir: self.dir.clone() };
@@ -195,10 +212,6 @@ impl Deployment {
 
     /// Every node's files with what is kept, by the names of what is kept.
     async fn look_everything(&self) -> Result<Vec<FilesReport>, Undone> {
-        let refused = |failures| Undone {
-            outcome: Outcome::Refused,
-            failures,
-        };
         let mut reports = vec![];
         for _ in 0..2 {
             let known: &[FilesReport] = &reports;
@@ -217,7 +230,7 @@ impl Deployment {
                 .await;
             let failures = failures("look at", &self.dir, &self.targets, &answers);
             if !failures.is_empty() {
-                return Err(refused(failures));
+                return Err(Undone::new(Outcome::Refused, failures));
             }
             reports = answers.into_iter().filter_map(|(_, answer)| answer.ok()).collect();
         }
@@ -233,13 +246,10 @@ impl Deployment {
             })
             .await;
         let stuck = self::failures("take back what was put into", &self.dir, &self.targets, &undone);
-        let outcome = match stuck.is_empty() {
-            true => Outcome::Failed,
-            false => Outcome::NeedsPerson,
-        };
+        let nodes = stuck.iter().filter_map(|failure| failure.node.clone()).collect();
         failures.extend(stuck);
         failures.extend(self.drop_staged().await);
-        Undone { outcome, failures }
+        Undone::taken_back(failures, nodes)
     }
 
     async fn drop_staged(&self) -> Vec<Failure> {
@@ -247,17 +257,17 @@ impl Deployment {
         failures("remove what was staged beside", &self.dir, &self.targets, &dropped)
     }
 
-    /// Failures of staging, and nodes that hold something else than was sent.
-    fn unlike_sent(&self, staged: &Answers) -> Vec<Failure> {
-        let mut failures = failures("stage beside", &self.dir, &self.targets, staged);
-        for (at, answer) in staged {
+    /// Failures of a step, and nodes that hold something else after it than was sent.
+    fn unlike_sent(&self, step: &str, answers: &Answers) -> Vec<Failure> {
+        let mut failures = failures(step, &self.dir, &self.targets, answers);
+        for (at, answer) in answers {
             let target = &self.targets[*at];
             let Ok(report) = answer else { continue };
             let compared = target.compare(report);
             if let Some(name) = compared.missing.iter().chain(&compared.different).next() {
                 let message = format!("{}: {name} is not what was sent", compared.node);
                 failures.push(Failure {
-                    step: format!("stage beside {}", self.dir),
+                    step: format!("{step} {}", self.dir),
                     node: Some(compared.node.clone()),
                     message,
                     hint: Some("may the agent give files to that owner?".to_owned()),

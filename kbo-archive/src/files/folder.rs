@@ -62,7 +62,12 @@ impl Folder {
         };
         parent.strike("make", Path::new(name))?;
         fs::mkdirat(&parent.fd, name, Mode::RWXU).at("make", label)?;
-        let made = Self::open(path, label)?.ok_or_else(|| Error::state(format!("{} vanished", label.display())))?;
+        // By the handle and no link: who may rename in there must not choose what gets the owner.
+        let fd = fs::openat(&parent.fd, name, READ | OFlags::DIRECTORY, Mode::empty()).at("open", label)?;
+        let made = Self {
+            fd,
+            label: label.to_owned(),
+        };
         let finished = made
             .own(&made.fd, owner, label)
             .and_then(|()| fs::fchmod(&made.fd, Mode::from_raw_mode(0o750)).at("set the mode of", label));
@@ -100,7 +105,7 @@ impl Folder {
                 }
                 // Filesystems of the network may lock no directories.
                 Err(error @ (Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NOLCK)) => {
-                    tracing::debug!(dir = %self.label.display(), %error, "the directory cannot be locked");
+                    tracing::warn!(dir = %self.label.display(), %error, "the directory cannot be locked: let no other kbo work in it now");
                     return Ok(Locked(self));
                 }
                 Err(error) => return Err(error).at("lock", &self.label),

@@ -23,7 +23,7 @@ use sha2::Digest;
 
 use crate::error::{At, Error};
 use exchange::{finish_undo, forward, mend, restore_earlier, take_back};
-use folder::{Folder, is_dir};
+use folder::{Folder, is_dir, is_regular};
 use record::{New, Record, What};
 
 const STAGED: &str = ".kbo-staged-";
@@ -37,17 +37,19 @@ fn staged_name(run: &RunId) -> String {
     format!("{STAGED}{run}")
 }
 
-/// Carries a request out in `dir`, which is where the directory that it names is reached.
+/// Carries a request out in `dir`, which is where the directory that it names is reached. One that has to be made gets `owner`, where
+/// its files name none.
 ///
 /// # Errors
 /// What the request may not ask for or does not find, as [`Error::State`]; those of the filesystem. All files are as before then.
-pub fn carry_out(dir: &Path, request: &FilesRequest) -> Result<FilesReport, Error> {
+pub fn carry_out(dir: &Path, request: &FilesRequest, owner: Option<(u32, u32)>) -> Result<FilesReport, Error> {
     request.check().map_err(|refused| Error::state(refused.message))?;
     let label = Path::new(request.dir());
     let folder = match (Folder::open(dir, label)?, request) {
         (Some(folder), _) => folder,
         (None, FilesRequest::Stage { files, .. }) => {
-            Folder::make(dir, label, files.first().and_then(|file| file.owner))?
+            let named = files.first().and_then(|file| file.owner);
+            Folder::make(dir, label, named.or(owner))?
         }
         (None, FilesRequest::Look { .. } | FilesRequest::Undo { .. } | FilesRequest::Drop { .. }) => {
             return Ok(FilesReport {
@@ -92,7 +94,10 @@ fn stage(dir: &Folder, run: &RunId, files: &[NewFile]) -> Result<FilesReport, Er
         refuse_directory(dir, &file.name)?;
     }
     let name = staged_name(run);
-    dir.remove(&name)?;
+    // Also those of runs that died: there are keys in them.
+    for left in dir.names()?.iter().filter(|left| left.starts_with(STAGED)) {
+        dir.remove(left)?;
+    }
     let folder = dir.make_folder(&name)?;
     let placed = write_all(dir, &folder, run, files).inspect_err(|_| {
         if let Err(error) = dir.remove(&name) {
@@ -110,8 +115,9 @@ fn write_all(dir: &Folder, folder: &Folder, run: &RunId, files: &[NewFile]) -> R
     let mut noted = Vec::new();
     for file in files {
         let replaced = match dir.look(&file.name)? {
-            Some(stat) => stat,
-            None => dir.stat()?,
+            Some(stat) if is_regular(&stat) => stat,
+            // A link's own owner says nothing of who reads what it leads to.
+            Some(_) | None => dir.stat()?,
         };
         let owner = file.owner.unwrap_or((replaced.st_uid, replaced.st_gid));
         folder.write(&file.name, &file.bytes, Some(owner), file.mode)?;

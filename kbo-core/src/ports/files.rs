@@ -37,11 +37,13 @@ pub enum FilesRequest {
         /// Names of files in it.
         names: Vec<String>,
     },
-    /// Writes new files beside the old ones, with their owner and mode, and reads them back.
+    /// Writes new files beside the old ones, with their owner and mode, and reads them back. What another run staged and never put in
+    /// place goes.
     Stage {
         /// On whose behalf.
         run: RunId,
-        /// The directory; made where it is missing, mode 0750, if what it is to lie in is there.
+        /// The directory; made where it is missing, mode 0750, with the owner of the first file or else of Kafka's data, if what it is
+        /// to lie in is there.
         dir: String,
         /// The files.
         files: Vec<NewFile>,

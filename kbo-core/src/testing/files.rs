@@ -81,6 +81,7 @@ impl FilesDir {
                 });
                 let new: Vec<(String, FakeFile)> = new.collect();
                 let placed = new.iter().map(|(name, file)| placed(name, file)).collect();
+                self.staged.clear();
                 self.staged.insert(run.clone(), new);
                 return Ok(FilesReport {
                     files: placed,

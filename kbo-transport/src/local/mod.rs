@@ -12,6 +12,7 @@ mod redact;
 mod spec;
 mod streams;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -420,8 +421,19 @@ impl NodeTransport for LocalNode {
             );
             return Err(NodeError::new(NodeErrorKind::State, text).hint("keep certificates elsewhere"));
         }
+        let data = self
+            .spec
+            .dirs_of(&[Dataset::Data])
+            .first()
+            .map(|data| data.path.clone());
         let request = request.clone();
-        blocking(move || files::carry_out(&dir, &request)).await
+        blocking(move || {
+            // Whoever owns Kafka's data reads its certificates.
+            let owner = data.and_then(|data| std::fs::metadata(data).ok());
+            let owner = owner.map(|data| (data.uid(), data.gid()));
+            files::carry_out(&dir, &request, owner)
+        })
+        .await
     }
 
     async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError> {
