@@ -319,6 +319,86 @@ fn a_folder_without_a_set_is_wrong_configuration() {
     );
 }
 
+#[test]
+fn what_a_folder_was_made_with_and_is_made_without_goes() {
+    let scene = Scene::new((-1, 60));
+    let password = format!("password_file = {:?}\n", scene.path("password"));
+    scene.configure(
+        &format!("{password}formats = [\"pem\", \"jks\"]\nper_node = true\n"),
+        NODES,
+    );
+    assert_eq!(scene.make(&[]).0, 0);
+    fs::write(scene.path("out/b1/notes"), "a person's").unwrap();
+    scene.configure(&password, NODES);
+    let (code, document) = scene.make(&[]);
+    assert_eq!(code, 0, "{document}");
+    assert_eq!(
+        names(&scene.path("out")),
+        ["b1", "keystore.p12", "set.json", "truststore.p12"],
+        "keys that nobody wants any more"
+    );
+    assert_eq!(names(&scene.path("out/b1")), ["notes"]);
+}
+
+#[test]
+fn files_that_others_may_read_are_made_anew_and_a_folder_that_all_may_write_to_is_refused() {
+    let scene = Scene::new((-1, 60));
+    scene.make(&[]);
+    let store = scene.path("out/keystore.p12");
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    set(&store, 0o644);
+    assert_eq!(scene.make(&[]).1["changed"], true);
+    assert_eq!(fs::metadata(&store).unwrap().permissions().mode() & 0o777, 0o600);
+    set(&scene.path("out"), 0o777);
+    let (code, document) = scene.make(&[]);
+    assert_eq!(code, 2, "{document}");
+    assert!(
+        document["verdict"].as_str().unwrap().contains("by everybody"),
+        "{document}"
+    );
+}
+
+#[test]
+fn what_is_no_file_in_the_folder_is_told_and_not_waited_for() {
+    let scene = Scene::new((-1, 60));
+    fs::create_dir_all(scene.path("out/keystore.p12")).unwrap();
+    let (code, document) = scene.make(&[]);
+    assert_eq!(code, 1, "{document}");
+    assert!(
+        document["verdict"].as_str().unwrap().contains("keystore.p12"),
+        "{document}"
+    );
+    assert_eq!(names(&scene.path("out")), ["keystore.p12"]);
+    fs::remove_dir(scene.path("out/keystore.p12")).unwrap();
+    let status = Command::new("mkfifo").arg(scene.path("out/set.json")).status();
+    assert!(status.unwrap().success());
+    assert_eq!(scene.make(&[]).0, 0);
+    assert!(scene.path("out/set.json").is_file());
+}
+
+#[test]
+fn a_set_of_another_domain_is_refused_though_no_host_is_known() {
+    let scene = Scene::new((-1, 60));
+    let no_hosts = NODES.replace("certs_hosts", "# certs_hosts");
+    let configure = |domain: &str| {
+        let password = scene.path("password");
+        // Names that say nothing of a domain: contents decide.
+        let certs = format!(
+            "password_file = {password:?}\ndomain = {domain:?}\nnames = \"wildcard.example.org-ACME.{{part}}\"\n"
+        );
+        scene.configure(&certs, &no_hosts);
+    };
+    configure("wrong.net");
+    let (code, document) = scene.check();
+    assert_eq!((code, codes(&document)[0]), (3, "host_not_covered"), "{document}");
+    let (code, document) = scene.make(&[]);
+    assert_eq!(code, 3, "{document}");
+    assert!(document["hint"].as_str().unwrap().contains("wrong.net"), "{document}");
+    assert!(!scene.path("out").exists());
+    configure("example.org");
+    assert_eq!(scene.make(&[]).0, 0);
+}
+
 /// One node on this very machine, and a folder for its stores.
 fn deployable() -> Scene {
     let scene = Scene::new((-1, 60));
@@ -366,6 +446,20 @@ fn stores_are_put_on_a_node_once_and_those_of_before_come_back() {
     assert_eq!(fs::read(node("keystore.p12")).unwrap(), old);
     scene.json(&["certs", "deploy", "--rollback"]);
     assert_eq!(fs::read(node("keystore.p12")).unwrap(), scene.out("keystore.p12"));
+}
+
+/// As in a change of authority.
+#[test]
+fn a_further_authority_is_no_stranger_to_a_deployment() {
+    let scene = deployable();
+    let other = Authority::new().root.certificate.to_pem().unwrap();
+    fs::write(scene.path("other.pem"), other).unwrap();
+    let text = fs::read_to_string(scene.path("kbo.toml")).unwrap();
+    let roots = format!("[certs]\nroots = [{:?}]\n", scene.path("other.pem"));
+    fs::write(scene.path("kbo.toml"), text.replace("[certs]\n", &roots)).unwrap();
+    assert_eq!(scene.make(&[]).0, 0);
+    let (code, document) = scene.json(&["certs", "deploy"]);
+    assert_eq!((code, document["findings"].as_array()), (0, None), "{document}");
 }
 
 #[test]

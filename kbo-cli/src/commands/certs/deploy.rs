@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kbo_certs::Expectation;
 use kbo_certs::check::Finding;
-use kbo_certs::{Options, Report};
 use kbo_core::config::certs::RestartKind;
 use kbo_core::deploy::{Compared, Deployment, Target, Undone};
 use kbo_core::ids::{NodeName, RunId};
@@ -18,9 +18,10 @@ use kbo_core::report::{Failure, Outcome, Report as RunReport};
 use serde::Serialize;
 
 use super::hosts;
+use super::shown::{self, Listening};
 use super::stores::{Passwords, set_of};
 use super::written::{self, Written};
-use super::{checked, reasons, show_findings, shown};
+use super::{checked, show_findings, unless_refused};
 use crate::args::{CertsDeployArgs, RestartAfter};
 use crate::commands::{Context, Ended, Trouble, conduct, power};
 use crate::output;
@@ -136,6 +137,7 @@ async fn examined(
     let certs = &context.config.certs;
     let folder = certs.output.as_path();
     let refused = |text: String| Trouble::new(Outcome::Refused, text).hint("kbo certs make");
+    written::usable(folder).map_err(|why| Trouble::new(Outcome::Refused, why))?;
     let Some(set) = Written::read(folder) else {
         return Err(refused(format!(
             "{} holds no set that kbo certs make has written",
@@ -146,7 +148,12 @@ async fn examined(
     let now = Timestamp::now();
     let hosts = conduct::unless_interrupted(context, hosts::of_nodes(context, false)).await?;
     let files = |node: &NodeName| files_of(folder, &set, certs.per_node.then(|| node.as_str())).map_err(refused);
-    let mutual_tls = hosts::any_mutual(&hosts);
+    let template = Expectation {
+        hosts: vec![],
+        now,
+        warn_days: certs.warn_days,
+        mutual_tls: hosts::any_mutual(&hosts),
+    };
     let mut findings: Vec<Finding> = vec![];
     for node in nodes {
         let files = files(node)?;
@@ -161,25 +168,18 @@ async fn examined(
             let Some((_, trusted)) = files.iter().find(|(name, _)| *name == other) else {
                 return Err(refused(format!("{} has no {other}", folder.display())));
             };
-            let options = Options {
-                passphrase: None,
-                roots: vec![],
-                now,
-            };
-            let loaded = set_of(
-                [(name.as_str(), bytes.as_slice()), (other.as_str(), trusted.as_slice())],
-                &passwords,
-                &options,
-            )
-            .map_err(refused)?;
+            let loaded = set_of((name, bytes), (&other, trusted), &passwords, now).map_err(refused)?;
             if loaded.leaf().facts().fingerprint != set.fingerprint {
                 return Err(refused(format!(
                     "{name} in {} is not of the set that set.json tells of",
                     folder.display()
                 )));
             }
-            let report = checked(&loaded, &hosts, mutual_tls, now, certs.warn_days).1;
-            unless_refused(&report, args.force)?;
+            let report = checked(context, &loaded, &hosts, template.clone()).1;
+            if !report.is_good() {
+                show_findings(&report.findings, output::error_line);
+            }
+            unless_refused(&report, args.force, "--force deploys it")?;
             for finding in report.findings {
                 if !findings.contains(&finding) {
                     findings.push(finding);
@@ -192,22 +192,6 @@ async fn examined(
     }
     let targets = targets(context, nodes, files)?;
     Ok((set, findings, targets))
-}
-
-fn unless_refused(report: &Report, force: bool) -> Result<(), Trouble> {
-    if report.is_good() || force && report.is_only_expired() {
-        return Ok(());
-    }
-    show_findings(&report.findings, output::error_line);
-    let trouble = Trouble::new(Outcome::Refused, format!("the set is refused: {}", reasons(report)));
-    let remedy = report.errors().find_map(|finding| finding.remedy.clone());
-    Err(match remedy {
-        _ if report.is_only_expired() => {
-            trouble.hint("renew it with the ACME client, then kbo certs make; --force deploys it all the same")
-        }
-        Some(remedy) => trouble.hint(remedy),
-        None => trouble,
-    })
 }
 
 type Files = Vec<(String, zeroize::Zeroizing<Vec<u8>>)>;
@@ -285,7 +269,7 @@ impl Work<'_> {
         }
     }
 
-    async fn done(&self, document: &mut Document) -> Result<(), Trouble> {
+    async fn done(&mut self, document: &mut Document) -> Result<(), Trouble> {
         let looked = conduct::unless_interrupted(self.context, self.deployment.look()).await?;
         match looked {
             Ok(compared) => document.nodes = compared,
@@ -296,8 +280,7 @@ impl Work<'_> {
         }
         document.changed = self.args.rollback || document.nodes.iter().any(|node| !node.is_same());
         if !document.changed && self.args.restart.is_none() {
-            document.outcome = Some(Outcome::Done);
-            document.verdict = format!("nothing to do: every node has these files in {}", document.dir);
+            self.nothing_new(document).await;
             return Ok(());
         }
         // A restart that would be refused refuses all, while nothing is touched.
@@ -316,7 +299,10 @@ impl Work<'_> {
         if document.changed {
             let deployed = match self.args.rollback {
                 true => self.deployment.roll_back().await,
-                false => self.deployment.run().await,
+                false => {
+                    self.deployment.leave_out_the_same(&document.nodes);
+                    self.deployment.run().await
+                }
             };
             if let Err(undone) = deployed {
                 self.undone(document, undone);
@@ -332,6 +318,33 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Every node has the files. Whether its Kafka has read them is another matter: a restart may have failed the last time.
+    async fn nothing_new(&self, document: &mut Document) {
+        document.outcome = Some(Outcome::Done);
+        document.verdict = format!("nothing to do: every node has these files in {}", document.dir);
+        let Some(set) = &self.set else { return };
+        let (listening, unknown) = shown::of_nodes(self.context, &self.nodes).await;
+        document.warnings.extend(unknown);
+        // A listener that shows nothing is not up, which is no matter of certificates.
+        let other = listening.iter().filter(|one| one.serial.is_some());
+        let other = others(other, &set.fingerprint);
+        if other.is_empty() {
+            return;
+        }
+        document.verdict = format!(
+            "every node has these files in {}, but another certificate is shown: {}",
+            document.dir,
+            other.join("; ")
+        );
+        match self.restart {
+            RestartKind::None => document.verdict += "; Kafka reads them when it starts next",
+            RestartKind::Rolling | RestartKind::Cluster => {
+                document.outcome = Some(Outcome::Failed);
+                document.verdict += "; a restart is due: kbo certs deploy --restart rolling (or cluster)";
+            }
+        }
+    }
+
     async fn prepared(&self) -> Option<Prepared> {
         let orchestrator = &self.context.composed.orchestrator;
         match self.restart {
@@ -342,17 +355,17 @@ impl Work<'_> {
     }
 
     fn placed(&self) -> String {
-        let what = match (&self.set, self.args.rollback) {
-            (Some(set), _) => format!("the certificate {}", set.serial),
-            (None, _) => "the files of before".to_owned(),
+        let what = match &self.set {
+            Some(set) => format!("the certificate {} lies", set.serial),
+            None => "the files of before lie".to_owned(),
         };
         let nodes = match self.nodes.len() {
             1 => "1 node".to_owned(),
             count => format!("{count} nodes"),
         };
         match self.restart {
-            RestartKind::None => format!("{what} lies on {nodes}; Kafka reads it when it starts next"),
-            _ => format!("{what} lies on {nodes}, and they have been restarted"),
+            RestartKind::None => format!("{what} on {nodes}; Kafka reads it when it starts next"),
+            _ => format!("{what} on {nodes}, and they have been restarted"),
         }
     }
 
@@ -361,7 +374,7 @@ impl Work<'_> {
             Outcome::Refused => "not deployed: nothing was put in place on any node".to_owned(),
             Outcome::Interrupted => "interrupted: nothing was put in place on any node".to_owned(),
             Outcome::NeedsPerson => {
-                let nodes: Vec<&str> = undone.nodes().into_iter().map(NodeName::as_str).collect();
+                let nodes: Vec<&str> = undone.stuck.iter().map(NodeName::as_str).collect();
                 format!(
                     "not deployed, and not everywhere taken back: see to {}",
                     nodes.join(", ")
@@ -369,6 +382,7 @@ impl Work<'_> {
             }
             _ => "not deployed: every node has the files of before".to_owned(),
         };
+        document.changed = undone.outcome == Outcome::NeedsPerson;
         document.outcome = Some(undone.outcome);
         document.failures = undone.failures;
     }
@@ -397,17 +411,7 @@ impl Work<'_> {
         let Some(set) = &self.set else { return };
         let (listening, unknown) = shown::of_nodes(self.context, &self.nodes).await;
         document.warnings.extend(unknown);
-        let other = listening.iter().filter(|one| !one.shows(&set.fingerprint));
-        let other: Vec<String> = other
-            .map(|one| {
-                let shows = match (&one.serial, &one.error) {
-                    (Some(serial), _) => format!("shows {serial}"),
-                    (None, Some(why)) => format!("shows none: {why}"),
-                    (None, None) => "shows none".to_owned(),
-                };
-                format!("{}: the listener {} {shows}", one.node, one.listener)
-            })
-            .collect();
+        let other = others(listening.iter(), &set.fingerprint);
         if !other.is_empty() {
             document.outcome = Some(Outcome::Failed);
             document.verdict = format!(
@@ -417,6 +421,20 @@ impl Work<'_> {
             );
         }
     }
+}
+
+/// The listeners that show another certificate, or none.
+fn others<'a>(listening: impl Iterator<Item = &'a Listening>, fingerprint: &str) -> Vec<String> {
+    let other = listening.filter(|one| !one.shows(fingerprint));
+    let told = other.map(|one| {
+        let shows = match (&one.serial, &one.error) {
+            (Some(serial), _) => format!("shows {serial}"),
+            (None, Some(why)) => format!("shows none: {why}"),
+            (None, None) => "shows none".to_owned(),
+        };
+        format!("{}: the listener {} {shows}", one.node, one.listener)
+    });
+    told.collect()
 }
 
 fn show(context: &Context, document: &Document) -> Outcome {

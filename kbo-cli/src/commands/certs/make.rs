@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::stores::{Passwords, content};
 use super::written::{self, Written};
-use super::{Seen, reasons, seen, show_findings};
+use super::{Seen, seen, show_findings, unless_refused};
 use crate::args::CertsMakeArgs;
 use crate::commands::{Context, Ended, Trouble};
 use crate::output;
@@ -38,23 +38,8 @@ pub(super) async fn run(context: &Context, args: &CertsMakeArgs) -> Ended {
     let seen = seen(context, None, args.offline).await?;
     let report = &seen.report;
     show_findings(&report.findings, output::error_line);
-    if !(report.is_good() || args.force && report.is_only_expired()) {
-        let trouble = Trouble::new(Outcome::Refused, format!("the set is refused: {}", reasons(report)));
-        let remedy = report.errors().find_map(|finding| finding.remedy.clone());
-        return Err(match remedy {
-            _ if report.is_only_expired() => {
-                trouble.hint("renew it with the ACME client; --force makes stores of it all the same")
-            }
-            Some(remedy) => trouble.hint(remedy),
-            None => trouble,
-        });
-    }
-    if !written::is_folder_or_nothing(&folder) {
-        return Err(Trouble::new(
-            Outcome::Usage,
-            format!("{} is no folder", folder.display()),
-        ));
-    }
+    unless_refused(report, args.force, "--force makes stores of it")?;
+    written::usable(&folder).map_err(|why| Trouble::new(Outcome::Usage, why))?;
     let passwords = Passwords::read(certs).await?;
     let mut files = Files::new();
     for (below, alias) in places(context) {
@@ -63,8 +48,9 @@ pub(super) async fn run(context: &Context, args: &CertsMakeArgs) -> Ended {
             files.insert(format!("{below}{}", made.name), made.bytes);
         }
     }
-    let before = Written::read(&folder).filter(|set| set.legacy == certs.legacy);
-    let kept = keep_what_is_there(&folder, &mut files, &passwords, before.is_some());
+    let before = Written::read(&folder);
+    let same_profile = before.as_ref().is_some_and(|before| before.legacy == certs.legacy);
+    let kept = keep_what_is_there(&folder, &mut files, &passwords, same_profile);
     let facts = &report.certificate;
     let set = Written {
         serial: facts.serial.clone(),
@@ -79,9 +65,9 @@ pub(super) async fn run(context: &Context, args: &CertsMakeArgs) -> Ended {
             .map(|(path, bytes)| (path.clone(), written::digest(bytes)))
             .collect(),
     };
-    let changed = kept < files.len() || before.as_ref() != Some(&set);
+    let changed = kept < files.len() || !before.as_ref().is_some_and(|before| before.is_of(&set));
     if changed && !args.dry_run {
-        written::put(&folder, &files, &set).map_err(|error| {
+        written::put(&folder, &files, &set, before.as_ref()).map_err(|error| {
             let text = format!("{} cannot be written: {error}", folder.display());
             Trouble::new(Outcome::Failed, text)
         })?;
@@ -170,11 +156,15 @@ fn read_back(made: &Made, passwords: &Passwords) -> Result<(), Trouble> {
     }
 }
 
-/// Stores that hold the same already stay as they are: only their salts would change. The result is how many did.
+/// Stores that hold the same already, for their owner alone, stay as they are: only their salts would change. The result is how many did.
 fn keep_what_is_there(folder: &Path, files: &mut Files, passwords: &Passwords, same_profile: bool) -> usize {
     let mut kept = 0;
     for (path, bytes) in files.iter_mut().filter(|_| same_profile) {
-        let Ok(there) = written::bounded(&folder.join(path)) else {
+        let place = folder.join(path);
+        let Some(there) = written::bounded(&place)
+            .ok()
+            .filter(|_| written::is_for_owner_alone(&place))
+        else {
             continue;
         };
         let is_same = match (content(path, &there, passwords), content(path, bytes, passwords)) {

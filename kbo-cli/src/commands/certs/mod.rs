@@ -43,8 +43,13 @@ async fn seen(context: &Context, warn_days: Option<u32>, offline: bool) -> Resul
     let now = Timestamp::now();
     let set = load(context, now)?;
     let hosts = hosts::of_nodes(context, offline).await;
-    let warn_days = warn_days.unwrap_or(context.config.certs.warn_days);
-    let (expected, report) = checked(&set, &hosts, hosts::any_mutual(&hosts), now, warn_days);
+    let template = Expectation {
+        hosts: vec![],
+        now,
+        warn_days: warn_days.unwrap_or(context.config.certs.warn_days),
+        mutual_tls: hosts::any_mutual(&hosts),
+    };
+    let (expected, report) = checked(context, &set, &hosts, template);
     Ok(Seen {
         set,
         expected,
@@ -53,22 +58,20 @@ async fn seen(context: &Context, warn_days: Option<u32>, offline: bool) -> Resul
     })
 }
 
-/// Checks a set with the hosts of nodes.
+/// Checks a set with the hosts of nodes; of what is expected only the hosts are not known yet.
 fn checked(
+    context: &Context,
     set: &WildcardSet,
     hosts: &[hosts::NodeHosts],
-    mutual_tls: bool,
-    now: Timestamp,
-    warn_days: u32,
+    template: Expectation,
 ) -> (Expectation, Report) {
     let expectation = |is_sure| Expectation {
         hosts: hosts::hosts(hosts, is_sure),
-        now,
-        warn_days,
-        mutual_tls,
+        ..template.clone()
     };
     let expected = expectation(true);
     let mut report = kbo_certs::check(set, &expected);
+    of_its_domain(&mut report, &expected, context.config.certs.domain.as_deref());
     // What only may be a listener's host refuses nothing.
     let guessed = expectation(false);
     if !guessed.hosts.is_empty() {
@@ -91,6 +94,37 @@ fn checked(
         .findings
         .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     (expected, report)
+}
+
+/// Where no host is known for sure, the domain that the set is said to be of is all there is to compare with.
+fn of_its_domain(report: &mut Report, expected: &Expectation, domain: Option<&str>) {
+    let Some(domain) = domain.filter(|_| expected.hosts.is_empty()) else {
+        return;
+    };
+    let domain = domain.trim_matches('.').to_ascii_lowercase();
+    let names = &report.certificate.dns_names;
+    let is_of = |name: &String| {
+        let name = name.to_ascii_lowercase();
+        name.strip_suffix(&domain)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    if names.iter().any(is_of) {
+        return;
+    }
+    let names = match names.is_empty() {
+        true => "no name".to_owned(),
+        false => names.join(", "),
+    };
+    let finding = Finding {
+        severity: Severity::Error,
+        code: Code::HostNotCovered,
+        node: None,
+        text: format!("the certificate is for {names}, and for nothing in {domain} (certs.domain)"),
+        remedy: Some(format!(
+            "put the set of {domain} into certs.source, or correct certs.domain"
+        )),
+    };
+    report.findings.insert(0, finding);
 }
 
 fn load(context: &Context, now: Timestamp) -> Result<WildcardSet, Trouble> {
@@ -143,6 +177,22 @@ fn show_findings(findings: &[Finding], line: fn(&str)) {
             None => line(&format!("{weight}: {}", finding.text)),
         }
     }
+}
+
+/// A set with errors is refused; one that has merely expired, unless it is taken by force.
+fn unless_refused(report: &Report, force: bool, by_force: &str) -> Result<(), Trouble> {
+    if report.is_good() || force && report.is_only_expired() {
+        return Ok(());
+    }
+    let trouble = Trouble::new(Outcome::Refused, format!("the set is refused: {}", reasons(report)));
+    let remedy = report.errors().find_map(|finding| finding.remedy.clone());
+    Err(match remedy {
+        _ if report.is_only_expired() => {
+            trouble.hint(format!("renew it with the ACME client; {by_force} all the same"))
+        }
+        Some(remedy) => trouble.hint(remedy),
+        None => trouble,
+    })
 }
 
 /// The errors in one line.

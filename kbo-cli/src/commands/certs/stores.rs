@@ -1,10 +1,14 @@
 //! Reading stores that have been made, with the passwords of kbo.toml.
 
+use jiff::Timestamp;
+use kbo_certs::certificate::read_all;
 use kbo_certs::store::{Content, Store, StoreError};
 use kbo_certs::{Jks, Options, Pkcs12, WildcardSet};
 use kbo_core::config::certs::Certs;
 use kbo_core::report::{Outcome, chain};
 use kbo_core::secret::Secret;
+
+use zeroize::Zeroizing;
 
 use super::password;
 use crate::commands::Trouble;
@@ -51,30 +55,43 @@ pub(super) fn content(name: &str, bytes: &[u8], passwords: &Passwords) -> Option
     }
 }
 
-/// The set that a keystore and its truststore were made of.
+/// The set that a keystore and its truststore were made of. What the truststore trusts is trusted as `certs.roots` are: there a
+/// further authority is no stranger, and one that says of itself that it is none is one.
 pub(super) fn set_of(
-    stores: [(&str, &[u8]); 2],
+    (name, bytes): (&str, &[u8]),
+    (trust, trusted): (&str, &[u8]),
     passwords: &Passwords,
-    options: &Options,
+    now: Timestamp,
 ) -> Result<WildcardSet, String> {
-    let mut parts: Vec<(String, zeroize::Zeroizing<Vec<u8>>)> = vec![];
-    for (name, bytes) in stores {
-        let part = |bytes: &[u8]| (name.to_owned(), bytes.to_vec().into());
-        match content(name, bytes, passwords) {
-            None => parts.push(part(bytes)),
-            Some(Err(error)) => return Err(format!("{name}: {}", chain(&error))),
-            Some(Ok(store)) => {
-                for entry in &store.entries {
-                    match &entry.content {
-                        Content::Key { key, chain } => {
-                            parts.push(part(key.pkcs8()));
-                            parts.extend(chain.iter().map(|one| part(&one.0)));
-                        }
-                        Content::Trusted(one) => parts.push(part(&one.0)),
-                    }
+    let mut parts: Vec<(String, Zeroizing<Vec<u8>>)> = vec![];
+    let part = |bytes: &[u8]| (name.to_owned(), Zeroizing::new(bytes.to_vec()));
+    match content(name, bytes, passwords) {
+        None => parts.push(part(bytes)),
+        Some(Err(error)) => return Err(format!("{name}: {}", chain(&error))),
+        Some(Ok(store)) => {
+            for entry in &store.entries {
+                if let Content::Key { key, chain } = &entry.content {
+                    parts.push(part(key.pkcs8()));
+                    parts.extend(chain.iter().map(|one| part(&one.0)));
                 }
             }
         }
     }
-    WildcardSet::from_files(parts, options).map_err(|error| chain(&error))
+    let roots = match content(trust, trusted, passwords) {
+        None => read_all(trusted).map_err(|error| format!("{trust}: {}", chain(&error)))?,
+        Some(Err(error)) => return Err(format!("{trust}: {}", chain(&error))),
+        Some(Ok(store)) => {
+            let trusted = store.entries.into_iter().filter_map(|entry| match entry.content {
+                Content::Trusted(one) => Some(one),
+                Content::Key { .. } => None,
+            });
+            trusted.collect()
+        }
+    };
+    let options = Options {
+        passphrase: None,
+        roots,
+        now,
+    };
+    WildcardSet::from_files(parts, &options).map_err(|error| chain(&error))
 }
