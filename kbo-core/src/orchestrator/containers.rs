@@ -120,6 +120,15 @@ impl Orchestrator {
             let text = format!("{} partitions are under-replicated: {}", short.len(), some_of(&short));
             findings.push(found(Severity::Refusal, None, &text, "wait until their ISRs are whole"));
         }
+        if facts.partitions.as_ref().is_some_and(Vec::is_empty) {
+            findings.push(Finding {
+                severity: Severity::Warning,
+                node: None,
+                message: "no partition is told of: the cluster is empty, or kbo's user may not DESCRIBE topics, and no ISR is waited for"
+                    .to_owned(),
+                hint: Some("give kbo's user DESCRIBE on all topics".to_owned()),
+            });
+        }
         let alone: Vec<String> = partitions
             .iter()
             .filter(|partition| partition.replicas.len() == 1)

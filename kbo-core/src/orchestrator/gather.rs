@@ -139,7 +139,8 @@ impl Orchestrator {
     }
 
     /// Every broker is asked for itself: one that does not let kbo in now would not be known to be ready after its start. Gives the
-    /// partitions, and why brokers cannot be asked. One that may answer later is no such broker, nor is one that was not reached.
+    /// partitions, and why brokers cannot be asked; of one that may answer later the reason is an `Unreachable`. A node that was not
+    /// reached is told of elsewhere.
     async fn brokers_now(&self, brokers: &[&Node]) -> (Option<Vec<PartitionState>>, BTreeMap<NodeName, NodeError>) {
         let asked = brokers.iter().map(|node| async move {
             let answer = match self.transport(&node.name) {
@@ -153,6 +154,9 @@ impl Orchestrator {
         for (name, answer) in answers {
             match answer {
                 Ok(KafkaAnswer::Partitions(all)) => partitions = partitions.or(Some(all)),
+                Ok(KafkaAnswer::NotYet(why)) => {
+                    unasked.insert(name, NodeError::new(NodeErrorKind::Unreachable, why));
+                }
                 Ok(_) => {}
                 Err(error) if matches!(error.kind, NodeErrorKind::Unreachable | NodeErrorKind::Interrupted) => {}
                 Err(error) => drop(unasked.insert(name, error)),

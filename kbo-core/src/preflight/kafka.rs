@@ -2,6 +2,7 @@
 
 use super::{Judge, Purpose};
 use crate::inventory::Node;
+use crate::ports::node::NodeErrorKind;
 use crate::text::some_of;
 
 impl Judge<'_> {
@@ -43,13 +44,18 @@ impl Judge<'_> {
         }
     }
 
-    /// A backup would stop the cluster and then not know whether it is up again. A restore or a restart may be what mends it.
+    /// A backup would stop the cluster and then not know whether it is up again. A restore or a restart may be what mends it. One broker
+    /// that does not answer now may be down; where none does, it is rather that kbo does not reach them.
     fn unasked(&mut self) {
-        let refuses = matches!(self.input.purpose, Purpose::Backup { cold: true, .. });
+        let is_cold = matches!(self.input.purpose, Purpose::Backup { cold: true, .. });
         for (name, error) in self.input.unasked {
             let node = self.input.cluster.node(name);
-            let message = format!("its Kafka cannot be asked whether it is ready: {error}");
-            match refuses {
+            let may_answer = error.kind == NodeErrorKind::Unreachable;
+            let message = match may_answer {
+                true => format!("its Kafka does not answer now: {error}"),
+                false => format!("its Kafka cannot be asked whether it is ready: {error}"),
+            };
+            match is_cold && (!may_answer || self.input.partitions.is_none()) {
                 true => self.refuse(node, message, error.hint.clone()),
                 false => self.warn(node, message, error.hint.clone()),
             }

@@ -108,7 +108,7 @@ pub struct Input<'a> {
     pub quorum: Option<&'a Result<(), String>>,
     /// The partitions, where a broker told.
     pub partitions: Option<&'a [PartitionState]>,
-    /// Brokers that run and whose Kafka cannot be asked, and why: asking again would not help.
+    /// Brokers that run and whose Kafka cannot be asked, and why: asking again would not help, unless it is `Unreachable`.
     pub unasked: &'a BTreeMap<NodeName, NodeError>,
     /// The store's space.
     pub store: Option<Space>,

@@ -400,6 +400,20 @@ fn shut_out(bench: &mut Bench) {
     bench.unasked.insert(name, error);
 }
 
+/// One that may be down is a warning; where none answers, it is kbo that does not reach them.
+#[tokio::test]
+async fn silent_brokers_refuse_a_cold_backup_where_there_are_no_others() {
+    let mut bench = Bench::new().await;
+    let error = NodeError::new(NodeErrorKind::Unreachable, "10.0.0.7:9092: connection refused");
+    bench.unasked.insert("b1".parse().expect("a name"), error);
+    bench.partitions = Some(vec![]);
+    let worst = |bench: &Bench, purpose: &Purpose| bench.judge(purpose).first().map(|finding| finding.severity);
+    assert_eq!(worst(&bench, &cold()), Some(Severity::Warning));
+    bench.partitions = None;
+    assert_eq!(worst(&bench, &cold()), Some(Severity::Refusal));
+    assert_eq!(worst(&bench, &Purpose::Look), Some(Severity::Warning));
+}
+
 #[tokio::test]
 async fn everything_is_found_at_once() {
     let mut bench = Bench::new().await;

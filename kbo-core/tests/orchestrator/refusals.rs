@@ -149,7 +149,23 @@ fn cases() -> Vec<Case> {
             name: "a quorum that is not operational",
             turn: |cluster| cluster.with("c1", |node| node.boots_in = std::time::Duration::from_secs(90_000)),
             backup: REFUSED("not operational"),
-            restore: None,
+            restore: WARNED("does not answer now"),
+        },
+        Case {
+            name: "brokers that do not answer",
+            turn: |cluster| {
+                for broker in ["b1", "b2"] {
+                    cluster.with(broker, |node| node.boots_in = std::time::Duration::from_secs(90_000));
+                }
+            },
+            backup: REFUSED("does not answer now"),
+            restore: WARNED("does not answer now"),
+        },
+        Case {
+            name: "a broker that does not answer",
+            turn: |cluster| cluster.with("b1", |node| node.boots_in = std::time::Duration::from_secs(90_000)),
+            backup: WARNED("does not answer now"),
+            restore: WARNED("does not answer now"),
         },
         Case {
             name: "partitions out of sync",

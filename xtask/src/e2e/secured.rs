@@ -86,7 +86,10 @@ fn entered(world: &mut World) -> Result<()> {
                 .with("KBO_KAFKA_SASL_PASSWORD_FILE", password)
         };
         with(&password).expect(0, &["check"])?;
-        with(&wrong).expect(3, &["check"])?.says("lab")?;
+        with(&wrong)
+            .expect(3, &["check"])?
+            .says("as user lab")?
+            .says("refused")?;
     }
     Ok(())
 }
