@@ -3,6 +3,7 @@
 mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 pub use raw::{RawCerts, RestartKind, StoreFormat};
@@ -90,17 +91,17 @@ pub(super) fn certs(raw: &Raw, names: &[NodeName], home: Option<&Path>) -> Resul
     };
     let dir = certs.dir.as_deref().map(|dir| absolute("certs.dir", dir)).transpose()?;
     let hosts = raw.node.iter().zip(names).filter_map(|(node, name)| {
-        let hosts = node.certs_hosts.clone()?;
-        Some((name.clone(), hosts))
+        let hosts = node.certs_hosts.as_ref()?.iter().map(|host| host.trim().to_owned());
+        Some((name.clone(), hosts.collect()))
     });
     let hosts: BTreeMap<NodeName, Vec<String>> = hosts.collect();
     for (node, hosts) in &hosts {
-        if hosts.is_empty() || hosts.iter().any(|host| host.trim().is_empty()) {
+        if hosts.is_empty() || !hosts.iter().all(|host| is_host(host)) {
             let key = format!("node.{node}.certs_hosts");
             return Err(value(
                 &key,
                 format!("{hosts:?}"),
-                "names no host",
+                "must be names or addresses of hosts, without scheme, port or wildcard",
                 "[\"broker-1.example.org\"]",
             ));
         }
@@ -284,11 +285,19 @@ fn owner(text: &str) -> Result<(u32, u32), ConfigError> {
     })
 }
 
+/// A name of a host, or an address; what clients connect to, without anything around it.
+fn is_host(text: &str) -> bool {
+    let is_name = |text: &str| {
+        !text.is_empty() && !text.contains([':', '/', '*', '@', '[', ']']) && !text.contains(char::is_whitespace)
+    };
+    text.parse::<IpAddr>().is_ok() || is_name(text)
+}
+
 fn mode(text: &str) -> Result<u32, ConfigError> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     let is_octal = (3..=4).contains(&digits.len()) && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let parsed = is_octal.then(|| u32::from_str_radix(digits, 8).ok()).flatten();
-    // Readable for its owner; for others to write, or a program, a key never is.
+    // Readable for its owner; for all to write, or a program, a key never is.
     let fits = |mode: &u32| mode & 0o400 != 0 && mode & !0o664 == 0;
     let why = "no permissions that a key's file may have";
     parsed.filter(fits).ok_or_else(|| {

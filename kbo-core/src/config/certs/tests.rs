@@ -101,3 +101,21 @@ fn what_cannot_be_meant_is_refused_with_its_key() {
         assert!(text.contains(key), "{key}: {text}");
     }
 }
+
+#[test]
+fn hosts_of_certificates_are_names_or_addresses_and_nothing_more() {
+    for host in ["k1.example.org", "k1", "10.0.0.1", "fd00::1", " k1.example.org "] {
+        assert!(is_host(host.trim()), "{host}");
+    }
+    for text in [
+        "",
+        "https://k1.example.org",
+        "*.example.org",
+        "k1.example.org:9092",
+        "[fd00::1]",
+        "a b",
+        "k1/x",
+    ] {
+        assert!(!is_host(text), "{text}");
+    }
+}
