@@ -51,12 +51,20 @@ pub struct Parsed {
     authority_key: Option<Vec<u8>>,
     /// `None` where every use is allowed.
     uses: Option<Uses>,
+    /// `None` where the key may do everything.
+    key_uses: Option<KeyUses>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Uses {
     server: bool,
     client: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct KeyUses {
+    signs_handshakes: bool,
+    signs_certificates: bool,
 }
 
 /// The bytes are no certificate.
@@ -68,20 +76,17 @@ impl Parsed {
     /// Reads a certificate. What follows it is passed over: OpenSSL's TRUSTED CERTIFICATE has something there.
     ///
     /// # Errors
-    /// Bytes that are none, and times that no calendar has.
+    /// Bytes that are none.
     pub fn from_der(der: &[u8]) -> Result<Self, NoCertificate> {
         let (rest, x509) = X509Certificate::from_der(der).map_err(|error| NoCertificate(error.to_string()))?;
         let der = &der[..der.len() - rest.len()];
-        let time = |time: x509_parser::time::ASN1Time| {
-            Timestamp::from_second(time.timestamp()).map_err(|error| NoCertificate(error.to_string()))
-        };
         let mut parsed = Self {
             facts: Facts {
                 subject: x509.subject().to_string(),
                 issuer: x509.issuer().to_string(),
                 serial: serial(x509.raw_serial()),
-                not_before: time(x509.validity().not_before)?,
-                not_after: time(x509.validity().not_after)?,
+                not_before: time(x509.validity().not_before.timestamp()),
+                not_after: time(x509.validity().not_after.timestamp()),
                 dns_names: vec![],
                 addresses: vec![],
                 is_ca: false,
@@ -95,6 +100,7 @@ impl Parsed {
             subject_key: None,
             authority_key: None,
             uses: None,
+            key_uses: None,
             der: Certificate(der.to_vec()),
         };
         parsed.facts.key = parsed.public_key.algorithm();
@@ -115,6 +121,12 @@ impl Parsed {
                 self.uses = Some(Uses {
                     server: usage.any || usage.server_auth,
                     client: usage.any || usage.client_auth,
+                });
+            }
+            ParsedExtension::KeyUsage(usage) => {
+                self.key_uses = Some(KeyUses {
+                    signs_handshakes: usage.digital_signature(),
+                    signs_certificates: usage.key_cert_sign(),
                 });
             }
             ParsedExtension::SubjectAlternativeName(names) => {
@@ -153,6 +165,16 @@ impl Parsed {
     /// Whether clients may use it: a broker is one of other brokers and of the controllers.
     pub fn is_for_clients(&self) -> bool {
         self.uses.is_none_or(|uses| uses.client)
+    }
+
+    /// Whether its key may sign TLS handshakes, by its key usage.
+    pub fn may_sign_handshakes(&self) -> bool {
+        self.key_uses.is_none_or(|uses| uses.signs_handshakes)
+    }
+
+    /// Whether its key may sign certificates, by its key usage.
+    pub fn may_sign_certificates(&self) -> bool {
+        self.key_uses.is_none_or(|uses| uses.signs_certificates)
     }
 
     /// Whether it vouches for itself: a root, or a certificate without any authority.
@@ -218,6 +240,11 @@ pub fn read_all(bytes: &[u8]) -> Result<Vec<Certificate>, NoCertificate> {
 /// Whether a block of this label is a certificate.
 pub(crate) fn is_certificate(label: &str) -> bool {
     matches!(label, "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE")
+}
+
+/// What is beyond the calendar is its end: 99991231235959Z stands for no end at all (RFC 5280, 4.1.2.5).
+fn time(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap_or(if second < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
 
 fn serial(raw: &[u8]) -> String {

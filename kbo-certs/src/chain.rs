@@ -18,8 +18,8 @@ pub struct Chain {
     pub aside: Vec<Parsed>,
 }
 
-/// Finds the shortest way from `leaf` to a self-signed certificate; where none leads there, the longest that can be had step by
-/// step. The same certificates in another order, or more than once, make the same chain: where one name has several certificates
+/// Finds the shortest way from `leaf` to a self-signed certificate: of those that are valid at `now`, else of all. Where none leads
+/// there, the longest that can be had step by step. The same certificates in another order, or more than once, make the same chain: where one name has several certificates
 /// (an authority that is also signed by another one), those that are valid at `now` come first, then those that end last.
 pub fn order(leaf: &Parsed, others: &[Parsed], now: Timestamp) -> Chain {
     let mut pool: Vec<&Parsed> = others.iter().filter(|other| *other != leaf).collect();
@@ -39,7 +39,11 @@ pub fn order(leaf: &Parsed, others: &[Parsed], now: Timestamp) -> Chain {
             aside,
         };
     }
-    let way = to_root(leaf, &pool).unwrap_or_else(|| onwards(leaf, &pool));
+    // The valid ones stand first.
+    let valid = pool.partition_point(|one| one.is_valid_at(now));
+    let way = to_root(leaf, &pool[..valid])
+        .or_else(|| to_root(leaf, &pool))
+        .unwrap_or_else(|| onwards(leaf, &pool));
     let aside = (0..pool.len())
         .filter(|at| !way.contains(at))
         .map(|at| pool[at].clone())

@@ -2,6 +2,7 @@
 
 mod chain;
 mod hosts;
+mod uses;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -50,6 +51,12 @@ pub struct Report {
     pub anchors: Vec<Facts>,
     /// What was found, the worst first.
     pub findings: Vec<Finding>,
+    /// When the first of the set's own chain ends.
+    #[serde(skip)]
+    ends: Timestamp,
+    /// When this was found.
+    #[serde(skip)]
+    now: Timestamp,
 }
 
 /// One thing that was found.
@@ -118,6 +125,8 @@ pub enum Code {
     NotForServers,
     /// The certificate is not for clients.
     NotForClients,
+    /// A key may not be used for what it is here for.
+    KeyUsage,
     /// Something in the files was not used.
     SetAside,
     /// A listener shows no certificate.
@@ -146,6 +155,7 @@ impl Code {
             Self::WeakSignature => "weak_signature",
             Self::NotForServers => "not_for_servers",
             Self::NotForClients => "not_for_clients",
+            Self::KeyUsage => "key_usage",
             Self::SetAside => "set_aside",
             Self::NotShown => "not_shown",
             Self::NotDeployed => "not_deployed",
@@ -167,6 +177,17 @@ impl Report {
     /// Whether the set's only fault is that something in it has expired.
     pub fn is_only_expired(&self) -> bool {
         !self.is_good() && self.errors().all(|finding| finding.code == Code::Expired)
+    }
+
+    /// When the set stops doing: the first end among the certificate, those that vouch for it and their root. A further authority
+    /// that is of no use to the chain does not count.
+    pub fn ends(&self) -> Timestamp {
+        self.ends
+    }
+
+    /// Whole days until [`Report::ends`]; negative after that. [`Report::days_left`] is the certificate's own, which may be longer.
+    pub fn days_left_of_chain(&self) -> i64 {
+        days(self.ends, self.now)
     }
 
     /// The errors.
@@ -199,14 +220,17 @@ impl Report {
 pub fn check(set: &WildcardSet, expected: &Expectation) -> Report {
     let leaf = set.leaf();
     let facts = |parsed: &Parsed| parsed.facts().clone();
-    let left = leaf.facts().not_after.duration_since(expected.now);
+    let own = set.served().iter().chain(set.root());
+    let ends = own.map(|one| one.facts().not_after).min();
     let mut report = Report {
         certificate: facts(leaf),
-        days_left: left.as_secs().div_euclid(24 * 60 * 60),
+        days_left: days(leaf.facts().not_after, expected.now),
         key: set.key().map(crate::key::Key::algorithm),
         intermediates: set.served()[1..].iter().map(facts).collect(),
         anchors: set.anchors().into_iter().map(facts).collect(),
         findings: vec![],
+        ends: ends.unwrap_or(leaf.facts().not_after),
+        now: expected.now,
     };
     key(&mut report, set);
     for one in all(set) {
@@ -223,7 +247,7 @@ pub fn check(set: &WildcardSet, expected: &Expectation) -> Report {
         strength(&mut report, one.facts(), signature_counts, gravity);
     }
     chain::check(&mut report, set, expected);
-    uses(&mut report, leaf, expected);
+    uses::check(&mut report, set, expected);
     hosts::check(&mut report, leaf.facts(), &expected.hosts);
     for note in set.notes() {
         report.add(
@@ -238,6 +262,10 @@ pub fn check(set: &WildcardSet, expected: &Expectation) -> Report {
         .findings
         .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     report
+}
+
+fn days(until: Timestamp, now: Timestamp) -> i64 {
+    until.duration_since(now).as_secs().div_euclid(24 * 60 * 60)
 }
 
 /// The served chain and the anchors, each once.
@@ -302,7 +330,13 @@ fn time(report: &mut Report, facts: &Facts, is_leaf: bool, gravity: Severity, ex
             facts.not_after,
             if days == 1 { "day" } else { "days" }
         );
-        report.add(Severity::Warning, Code::ExpiresSoon, text, renew);
+        // The set itself does not end with a further authority.
+        let severity = if gravity == Severity::Error {
+            Severity::Warning
+        } else {
+            Severity::Note
+        };
+        report.add(severity, Code::ExpiresSoon, text, renew);
     }
 }
 
@@ -337,30 +371,6 @@ fn strength(report: &mut Report, facts: &Facts, signature_counts: bool, gravity:
                 facts.subject
             ),
             "have it issued anew, signed by way of SHA-256",
-        );
-    }
-}
-
-fn uses(report: &mut Report, leaf: &Parsed, expected: &Expectation) {
-    if !leaf.is_for_servers() {
-        report.add(
-            Severity::Error,
-            Code::NotForServers,
-            "the certificate's extended key usage does not allow servers (serverAuth)",
-            "have a certificate for servers issued",
-        );
-    }
-    if !leaf.is_for_clients() {
-        let severity = if expected.mutual_tls {
-            Severity::Error
-        } else {
-            Severity::Warning
-        };
-        report.add(
-            severity,
-            Code::NotForClients,
-            "the certificate's extended key usage does not allow clients (clientAuth): with ssl.client.auth nodes refuse each other",
-            "have a certificate with both usages issued (many public authorities issue none any more: then one's own), or leave ssl.client.auth off and let nodes authenticate by SASL",
         );
     }
 }

@@ -38,26 +38,33 @@ impl Jks {
     /// # Errors
     /// A wrong password, and every kind of bytes that are no JKS.
     pub fn read(bytes: &[u8], password: &Secret, key_password: Option<&Secret>) -> Result<Store, StoreError> {
-        let mut reader = Reader::new(bytes);
-        if reader.u32("the magic number")? != MAGIC {
-            return Err(wire::malformed("it does not begin with FEEDFEED"));
-        }
-        let version = reader.u32("the version")?;
-        if !matches!(version, 1 | 2) {
-            return Err(StoreError::Unsupported(format!("JKS of version {version}")));
-        }
         // Before anything that the password vouches for is believed.
-        let Some(body) = bytes.len().checked_sub(CHECKSUM) else {
-            return Err(wire::malformed("it ends before its checksum"));
-        };
-        let (body, sum) = bytes.split_at(body);
+        let (body, version, sum, position) = parts(bytes)?;
         if checksum(body, password).as_slice() != sum {
             // A store that was cut off has a wrong checksum too; what it lacks says more.
-            entries(Reader::after(body, reader.position()), version, None)?;
+            entries(Reader::after(body, position), version, None)?;
             return Err(StoreError::WrongPassword);
         }
         let key_password = key_password.unwrap_or(password);
-        entries(Reader::after(body, reader.position()), version, Some(key_password))
+        entries(Reader::after(body, position), version, Some(key_password))
+    }
+
+    /// The certificates that a truststore vouches for, as Java reads one: those that are trusted, and the first of each key's chain.
+    /// Without a password the store's checksum is not looked at; its keys stay closed in any case.
+    ///
+    /// # Errors
+    /// As [`Jks::read`].
+    pub fn certificates(bytes: &[u8], password: Option<&Secret>) -> Result<Vec<Certificate>, StoreError> {
+        let (body, version, sum, position) = parts(bytes)?;
+        let store = entries(Reader::after(body, position), version, None)?;
+        if password.is_some_and(|password| checksum(body, password).as_slice() != sum) {
+            return Err(StoreError::WrongPassword);
+        }
+        let certificates = store.entries.into_iter().filter_map(|entry| match entry.content {
+            Content::Trusted(certificate) => Some(certificate),
+            Content::Key { chain, .. } => chain.into_iter().next(),
+        });
+        Ok(certificates.collect())
     }
 
     /// Writes a store. Keys are protected with `key_password`, else with the store's own.
@@ -100,6 +107,23 @@ impl Jks {
         bytes.extend_from_slice(&sum);
         Ok(bytes)
     }
+}
+
+/// What is under the checksum, the version, the checksum, and where the entries begin.
+fn parts(bytes: &[u8]) -> Result<(&[u8], u32, &[u8], usize), StoreError> {
+    let mut reader = Reader::new(bytes);
+    if reader.u32("the magic number")? != MAGIC {
+        return Err(wire::malformed("it does not begin with FEEDFEED"));
+    }
+    let version = reader.u32("the version")?;
+    if !matches!(version, 1 | 2) {
+        return Err(StoreError::Unsupported(format!("JKS of version {version}")));
+    }
+    let Some(body) = bytes.len().checked_sub(CHECKSUM) else {
+        return Err(wire::malformed("it ends before its checksum"));
+    };
+    let (body, sum) = bytes.split_at(body);
+    Ok((body, version, sum, reader.position()))
 }
 
 /// All entries up to the end; keys are left protected, and empty, where no password is given.

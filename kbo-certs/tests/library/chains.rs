@@ -110,6 +110,43 @@ fn of_two_certificates_of_one_authority_the_valid_one_is_taken() {
 }
 
 #[test]
+fn a_longer_way_that_is_valid_is_taken_before_a_shorter_one_that_has_expired() {
+    let new_root = authority(&Wish::authority("New Root"), None);
+    let crossed = authority(&Wish::authority("Old Root"), Some(&new_root));
+    let expired = Wish {
+        until: NOW - DAY,
+        ..Wish::authority("Old Root")
+    };
+    let old_root = Authority {
+        key: crossed.key.clone(),
+        certificate: sign(&expired, &crossed.key, None),
+    };
+    let intermediate = authority(&Wish::authority("Intermediate"), Some(&crossed));
+    let leaf = authority(&Wish::leaf(), Some(&intermediate));
+    let pool = [&old_root, &intermediate, &new_root, &crossed].map(parsed);
+    let chain = order(&parsed(&leaf), &pool, now());
+    assert_eq!(names(&chain), ["CN=*.example.org", "CN=Intermediate", "CN=Old Root"]);
+    assert_eq!(chain.root, Some(parsed(&new_root)));
+    assert_eq!(chain.aside, [parsed(&old_root)]);
+    // Where no way is valid, an expired one is better than none.
+    let chain = order(&parsed(&leaf), &pool[..2], now());
+    assert_eq!(chain.root, Some(parsed(&old_root)));
+}
+
+#[test]
+fn a_certificate_without_end_has_the_last_time_that_there_is() {
+    // 9999-12-31T23:59:59Z.
+    let endless = Wish {
+        until: 253_402_300_799,
+        ..Wish::leaf()
+    };
+    let certificate = sign(&endless, &p256(), None);
+    let parsed = Parsed::from_der(&certificate.to_der().unwrap()).unwrap();
+    assert_eq!(parsed.facts().not_after, jiff::Timestamp::MAX);
+    assert!(parsed.is_valid_at(now()));
+}
+
+#[test]
 fn an_authority_of_the_same_name_with_another_key_is_none() {
     let root = authority(&Wish::authority("Root"), None);
     let same_name = authority(&Wish::authority("Root"), None);

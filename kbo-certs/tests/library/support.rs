@@ -10,9 +10,9 @@ use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::x509::extension::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName, SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName, SubjectKeyIdentifier,
 };
-use openssl::x509::{X509, X509Name};
+use openssl::x509::{X509, X509Builder, X509Name};
 
 pub(crate) const DAY: i64 = 24 * 60 * 60;
 /// 2026-06-01.
@@ -62,6 +62,12 @@ pub(crate) struct Wish {
     pub(crate) client: bool,
     pub(crate) serial: u32,
     pub(crate) digest: MessageDigest,
+    /// Whether its key usage allows to sign handshakes, and certificates; `None` for none.
+    pub(crate) key_usage: Option<(bool, bool)>,
+    /// An authority's extended key usage, where it has one: servers and clients as above.
+    pub(crate) limited: bool,
+    /// X.509 version 1 has no extensions.
+    pub(crate) v1: bool,
 }
 
 impl Wish {
@@ -77,6 +83,9 @@ impl Wish {
             client: true,
             serial: 0x00ab_cdef,
             digest: MessageDigest::sha256(),
+            key_usage: None,
+            limited: false,
+            v1: false,
         }
     }
 
@@ -100,7 +109,7 @@ pub(crate) fn sign(wish: &Wish, key: &PKey<Private>, issuer: Option<&Authority>)
         name.build()
     };
     let mut builder = X509::builder().unwrap();
-    builder.set_version(2).unwrap();
+    builder.set_version(if wish.v1 { 0 } else { 2 }).unwrap();
     let serial = BigNum::from_u32(wish.serial).unwrap().to_asn1_integer().unwrap();
     builder.set_serial_number(&serial).unwrap();
     let subject = name(&wish.name);
@@ -115,6 +124,20 @@ pub(crate) fn sign(wish: &Wish, key: &PKey<Private>, issuer: Option<&Authority>)
         .set_not_after(&Asn1Time::from_unix(wish.until).unwrap())
         .unwrap();
     builder.set_pubkey(key).unwrap();
+    if !wish.v1 {
+        extend(&mut builder, wish, issuer);
+    }
+    let signer = issuer.map_or(key, |issuer| &issuer.key);
+    let digest = if signer.id() == openssl::pkey::Id::ED25519 {
+        MessageDigest::null()
+    } else {
+        wish.digest
+    };
+    builder.sign(signer, digest).unwrap();
+    builder.build()
+}
+
+fn extend(builder: &mut X509Builder, wish: &Wish, issuer: Option<&Authority>) {
     let mut basic = BasicConstraints::new();
     basic.critical();
     if wish.is_ca {
@@ -129,7 +152,7 @@ pub(crate) fn sign(wish: &Wish, key: &PKey<Private>, issuer: Option<&Authority>)
         let id = AuthorityKeyIdentifier::new().keyid(true).build(&context).unwrap();
         builder.append_extension(id).unwrap();
     }
-    if !wish.is_ca && (wish.server || wish.client) {
+    if (!wish.is_ca || wish.limited) && (wish.server || wish.client) {
         let mut usage = ExtendedKeyUsage::new();
         if wish.server {
             usage.server_auth();
@@ -151,14 +174,17 @@ pub(crate) fn sign(wish: &Wish, key: &PKey<Private>, issuer: Option<&Authority>)
         let names = names.build(&context).unwrap();
         builder.append_extension(names).unwrap();
     }
-    let signer = issuer.map_or(key, |issuer| &issuer.key);
-    let digest = if signer.id() == openssl::pkey::Id::ED25519 {
-        MessageDigest::null()
-    } else {
-        wish.digest
-    };
-    builder.sign(signer, digest).unwrap();
-    builder.build()
+    if let Some((handshakes, certificates)) = wish.key_usage {
+        let mut usage = KeyUsage::new();
+        usage.critical().key_agreement();
+        if handshakes {
+            usage.digital_signature();
+        }
+        if certificates {
+            usage.key_cert_sign();
+        }
+        builder.append_extension(usage.build().unwrap()).unwrap();
+    }
 }
 
 pub(crate) fn authority(wish: &Wish, issuer: Option<&Authority>) -> Authority {

@@ -235,6 +235,7 @@ struct OpenSasl {
     mechanisms: Vec<Mechanism>,
     username: String,
     password: String,
+    plain_in_clear: bool,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -274,6 +275,7 @@ impl From<&NodeSpec> for Open {
                 mechanisms: sasl.mechanisms.clone(),
                 username: sasl.username.clone(),
                 password: sasl.password.expose().to_owned(),
+                plain_in_clear: sasl.plain_in_clear,
             }),
             client_properties: spec.kafka.client_properties.clone(),
             engine_paths: spec.engine_paths.clone(),
@@ -305,6 +307,7 @@ impl From<Open> for NodeSpec {
                     mechanisms: sasl.mechanisms,
                     username: sasl.username,
                     password: Secret::new(sasl.password),
+                    plain_in_clear: sasl.plain_in_clear,
                 }),
                 client_properties: open.client_properties,
             },

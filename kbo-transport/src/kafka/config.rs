@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use kbo_core::ports::node::{NodeError, NodeErrorKind};
+use zeroize::Zeroizing;
 
 use super::properties::{self, Properties, Quiet};
 use super::shown;
@@ -414,11 +415,11 @@ fn read_properties(path: &Path) -> Result<Option<Properties>, NodeError> {
         Err(error) if is_absence(&error) => return Ok(None),
         Err(error) => return Err(failed(error)),
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Zeroizing::new(Vec::new());
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes))
         .map_err(failed)?;
-    Ok(Some(properties::parse(&String::from_utf8_lossy(&bytes))))
+    Ok(Some(properties::parse_bytes(&bytes)))
 }
 
 #[cfg(test)]

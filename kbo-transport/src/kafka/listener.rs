@@ -23,13 +23,13 @@ pub(crate) enum Side {
     Broker,
 }
 
-/// A security protocol that can be spoken.
+/// A security protocol that can be spoken, in the order of preference: without a password before with one, and that rather with TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Protocol {
     Plaintext,
     Ssl,
-    SaslPlaintext,
     SaslSsl,
+    SaslPlaintext,
 }
 
 impl Protocol {
@@ -108,8 +108,8 @@ fn controller_listener(config: &NodeKafkaConfig) -> Result<(&Endpoint, Protocol)
     }
 }
 
-/// One that can be spoken with before one that cannot; then PLAINTEXT before SSL before SASL, for there is less that can fail; then
-/// one on all interfaces before one on the loopback.
+/// One that can be spoken with before one that cannot; then that of the client properties' protocol; then PLAINTEXT before SSL before
+/// SASL, for there is less that can fail; then one on all interfaces before one on the loopback.
 fn broker_listener<'a>(
     config: &'a NodeKafkaConfig,
     credentials: &Credentials,
@@ -129,9 +129,11 @@ fn broker_listener<'a>(
             Err(other) => unusable.push((endpoint.name.clone(), other)),
         }
     }
+    let theirs = credentials.client_protocol();
     usable.sort_by_cached_key(|(endpoint, protocol)| {
         let suffices = credentials.suffice(config, &endpoint.name, *protocol).is_ok();
-        (!suffices, *protocol, endpoint.is_loopback())
+        let meant = theirs.as_deref() == Some(protocol.to_string().as_str());
+        (!suffices, !meant, *protocol, endpoint.is_loopback())
     });
     match usable.first() {
         Some(&choice) => Ok(choice),
@@ -173,22 +175,29 @@ pub(crate) fn protocol_name<'a>(config: &'a NodeKafkaConfig, listener: &'a str) 
 /// one between brokers, controllers to their own. Asked is as good as demanded, for a certificate that is not for clients is refused in
 /// both cases. SASL_SSL heeds the listener's own key only (KIP-684).
 pub(crate) fn asks_nodes(config: &NodeKafkaConfig, listener: &str) -> bool {
-    let protocol = protocol_name(config, listener);
-    let of_controllers = config.controller_listener_names.iter().any(|name| name == listener);
-    let between_brokers = match &config.inter_broker_listener_name {
-        Some(name) => name == listener,
-        None => config.own.get("security.inter.broker.protocol").unwrap_or("PLAINTEXT") == protocol,
-    };
-    if !of_controllers && !between_brokers {
+    if !is_among_nodes(config, listener) {
         return false;
     }
     let own = format!("listener.name.{}.ssl.client.auth", listener.to_ascii_lowercase());
-    let value = match protocol {
+    let value = match protocol_name(config, listener) {
         "SSL" => config.own.get(&own).or_else(|| config.own.get("ssl.client.auth")),
         "SASL_SSL" => config.own.get(&own),
         _ => None,
     };
     value.is_some_and(|value| matches!(value.trim().to_ascii_lowercase().as_str(), "required" | "requested"))
+}
+
+/// Whether the cluster's nodes use the listener among themselves.
+pub(crate) fn is_among_nodes(config: &NodeKafkaConfig, listener: &str) -> bool {
+    let of_controllers = config.controller_listener_names.iter().any(|name| name == listener);
+    let between_brokers = match &config.inter_broker_listener_name {
+        Some(name) => name == listener,
+        None => {
+            let protocol = config.own.get("security.inter.broker.protocol");
+            protocol.unwrap_or("PLAINTEXT") == protocol_name(config, listener)
+        }
+    };
+    of_controllers || between_brokers
 }
 
 /// Where others are told to find the listener. Controllers find each other by controller.quorum.voters.
@@ -332,7 +341,12 @@ mod tests {
         assert_eq!(chosen(both, credentials(), Side::Broker).unwrap().listener, "SSL");
         let sasl = both.replace(",SSL://:9095", "");
         let target = chosen(&sasl, credentials(), Side::Broker).unwrap();
-        assert_eq!(target.protocol, Protocol::SaslPlaintext);
+        assert_eq!(target.protocol, Protocol::SaslSsl);
+        let clear = sasl.replace("SASL_SSL://:9094,", "");
+        assert_eq!(
+            chosen(&clear, credentials(), Side::Broker).unwrap().protocol,
+            Protocol::SaslPlaintext
+        );
         let controller = "process.roles=controller\nnode.id=1\nlisteners=C://:9093\ncontroller.listener.names=C\n\
             listener.security.protocol.map=C:SASL_SSL";
         let target = chosen(controller, credentials(), Side::Controller).unwrap();

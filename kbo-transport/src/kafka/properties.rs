@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Key and value of every entry; of several entries with one key the last counts, as in Java.
 pub type Properties = BTreeMap<String, String>;
@@ -35,6 +35,12 @@ impl Drop for Quiet {
     fn drop(&mut self) {
         self.0.values_mut().for_each(Zeroize::zeroize);
     }
+}
+
+/// Reads a .properties file as Kafka does, whose `Properties.load` takes each byte for a character (ISO 8859-1).
+pub(super) fn parse_bytes(bytes: &[u8]) -> Properties {
+    let text: Zeroizing<String> = Zeroizing::new(bytes.iter().map(|byte| char::from(*byte)).collect());
+    parse(&text)
 }
 
 /// Reads a .properties text. There is no text that it refuses: what is odd is read as Java reads it.

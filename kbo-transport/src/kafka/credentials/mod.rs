@@ -16,7 +16,7 @@ use kbo_core::ports::node::{NodeError, NodeErrorKind};
 
 use super::config::NodeKafkaConfig;
 use super::jaas;
-use super::listener::Protocol;
+use super::listener::{Protocol, is_among_nodes};
 use super::sasl::{CREDENTIALS, Sasl};
 use super::tls::KafkaAccess;
 use source::Source;
@@ -114,7 +114,7 @@ impl Credentials {
     ) -> Result<(), NodeError> {
         let server = self.server(config, listener);
         if protocol.has_tls()
-            && wants_certificate(server.as_ref())?
+            && wants_certificate(server.as_ref(), listener, protocol)?
             && !self.access.has_identity()
             && !self.sources(server.as_ref()).any(Source::has_keystore)
         {
@@ -143,7 +143,7 @@ impl Credentials {
     ) -> Result<Login, NodeError> {
         let mut notes = Vec::new();
         let tls = if protocol.has_tls() {
-            Some(self.tls(config, listener, &mut notes)?)
+            Some(self.tls(config, listener, protocol, &mut notes)?)
         } else {
             None
         };
@@ -165,11 +165,23 @@ impl Credentials {
         Some(Source::new(what, config.own.clone(), surroundings.clone()).with_prefix(prefix))
     }
 
+    /// The security protocol of the client properties, in upper case.
+    pub(crate) fn client_protocol(&self) -> Option<String> {
+        let protocol = self.client.as_ref()?.get("security.protocol").ok()??;
+        Some(protocol.trim().to_ascii_uppercase())
+    }
+
     fn sources<'a>(&'a self, server: Option<&'a Source>) -> impl Iterator<Item = &'a Source> {
         self.client.iter().chain(server)
     }
 
-    fn tls(&self, config: &NodeKafkaConfig, listener: &str, notes: &mut Vec<String>) -> Result<KafkaAccess, NodeError> {
+    fn tls(
+        &self,
+        config: &NodeKafkaConfig,
+        listener: &str,
+        protocol: Protocol,
+        notes: &mut Vec<String>,
+    ) -> Result<KafkaAccess, NodeError> {
         let server = self.server(config, listener);
         let server = server.as_ref();
         let mut tls = KafkaAccess {
@@ -207,7 +219,7 @@ impl Credentials {
             let own = match (own, server) {
                 (None, Some(server)) => match stores::identity(server) {
                     Ok(own) => own,
-                    Err(error) if wants_certificate(Some(server))? => return Err(error),
+                    Err(error) if wants_certificate(Some(server), listener, protocol)? => return Err(error),
                     Err(error) => {
                         notes.push(error.message);
                         None
@@ -229,8 +241,7 @@ impl Credentials {
             return Ok(Some(sasl.clone()));
         }
         if let Some(client) = &self.client {
-            let theirs = client.get("security.protocol")?;
-            let theirs = theirs.as_ref().map(|text| text.to_ascii_uppercase());
+            let theirs = self.client_protocol();
             // Who meant the password for TLS alone does not want it sent without.
             let fits = match theirs.as_deref() {
                 Some("SASL_SSL") => protocol.has_tls(),
@@ -238,7 +249,10 @@ impl Credentials {
                 _ => false,
             };
             if fits && let Some(sasl) = of_client(client)? {
-                return Ok(Some(sasl));
+                return Ok(Some(Sasl {
+                    plain_in_clear: theirs.as_deref() == Some("SASL_PLAINTEXT"),
+                    ..sasl
+                }));
             }
         }
         match self.server(config, listener) {
@@ -288,10 +302,16 @@ fn usual_client(surroundings: &Surroundings) -> Result<Option<Source>, NodeError
     Ok(None)
 }
 
-/// Whether a listener refuses who has no certificate.
-fn wants_certificate(server: Option<&Source>) -> Result<bool, NodeError> {
+/// Whether a listener refuses who has no certificate. One with SASL heeds its own key only (KIP-684).
+fn wants_certificate(server: Option<&Source>, listener: &str, protocol: Protocol) -> Result<bool, NodeError> {
     let Some(server) = server else { return Ok(false) };
-    let value = server.get("ssl.client.auth")?;
+    let value = match protocol {
+        Protocol::SaslSsl => server.get(&format!(
+            "listener.name.{}.ssl.client.auth",
+            listener.to_ascii_lowercase()
+        ))?,
+        _ => server.get("ssl.client.auth")?,
+    };
     Ok(value.is_some_and(|value| value.eq_ignore_ascii_case("required")))
 }
 
@@ -318,26 +338,39 @@ fn of_client(client: &Source) -> Result<Option<Sasl>, NodeError> {
         .map(Some)
 }
 
-/// As whom the node's Kafka logs in to its like.
+/// As whom the node's Kafka logs in to its like: by the mechanism that it uses for that, else by another that it has a user for. Where
+/// the nodes send a password among themselves without TLS, it is no secret there.
 fn of_server(server: &Source, config: &NodeKafkaConfig, listener: &str) -> Result<Option<Sasl>, NodeError> {
-    for mechanism in Mechanism::ALL {
-        let key = format!("{}.sasl.jaas.config", mechanism.name().to_ascii_lowercase());
-        if let Some(text) = server.get(&key)?
-            && let Some(sasl) = of_jaas(&text, Some(mechanism)).map_err(|why| unreadable(server, &key, why))?
-        {
-            return Ok(Some(sasl));
-        }
-    }
-    const KEY: &str = "sasl.jaas.config";
-    let Some(text) = server.get(KEY)? else { return Ok(None) };
     let is_controllers = config.controller_listener_names.iter().any(|name| name == listener);
     let key = if is_controllers {
         "sasl.mechanism.controller.protocol"
     } else {
         "sasl.mechanism.inter.broker.protocol"
     };
-    let mechanism = server.get(key)?.and_then(|name| name.parse().ok());
-    of_jaas(&text, mechanism).map_err(|why| unreadable(server, KEY, why))
+    let used: Option<Mechanism> = server.get(key)?.and_then(|name| name.parse().ok());
+    let found = |sasl: Sasl| Sasl {
+        plain_in_clear: used == Some(Mechanism::Plain) && is_among_nodes(config, listener),
+        ..sasl
+    };
+    let mut fault = None;
+    for mechanism in used.into_iter().chain(Mechanism::ALL) {
+        let key = format!("{}.sasl.jaas.config", mechanism.name().to_ascii_lowercase());
+        let Some(text) = server.get(&key)? else { continue };
+        match of_jaas(&text, Some(mechanism)) {
+            Ok(Some(sasl)) => return Ok(Some(found(sasl))),
+            Ok(None) => {}
+            Err(why) => fault = fault.or(Some(unreadable(server, &key, why))),
+        }
+    }
+    const KEY: &str = "sasl.jaas.config";
+    match (server.get(KEY)?, fault) {
+        (Some(text), _) => {
+            let sasl = of_jaas(&text, used).map_err(|why| unreadable(server, KEY, why))?;
+            Ok(sasl.map(found))
+        }
+        (None, Some(fault)) => Err(fault),
+        (None, None) => Ok(None),
+    }
 }
 
 /// `None` for a module without username and password: those of servers that only let others in.
@@ -360,6 +393,7 @@ fn of_jaas(text: &str, mechanism: Option<Mechanism>) -> Result<Option<Sasl>, &'s
         mechanisms,
         username: username.expose().to_owned(),
         password: password.clone(),
+        plain_in_clear: false,
     }))
 }
 

@@ -43,8 +43,7 @@ impl Source {
         let Some(bytes) = read(path, MAX_PROPERTIES)? else {
             return Ok(None);
         };
-        let text = Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned());
-        let properties = Quiet::new(properties::parse(&text));
+        let properties = Quiet::new(properties::parse_bytes(&bytes));
         Ok(Some(Self::new(
             path.display().to_string(),
             properties,

@@ -24,6 +24,12 @@ pub(super) fn trusted(source: &Source) -> Result<Option<String>, NodeError> {
         let password = password(source, "ssl.truststore.password")?;
         let certificates = match Kind::of(&bytes) {
             Kind::Pem => of_pem(&bytes),
+            // As Kafka: without a password it is not compared with its seal, and its keys do not matter.
+            Kind::Jks => Jks::certificates(&bytes, password.as_ref())
+                .map_err(|error| unusable(source, LOCATION, &path, &error.to_string(), hint))?
+                .into_iter()
+                .map(|certificate| certificate.0)
+                .collect(),
             kind => open(kind, &bytes, password.as_ref(), None)
                 .map_err(|why| unusable(source, LOCATION, &path, &why, hint))?
                 .entries

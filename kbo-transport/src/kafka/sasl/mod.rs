@@ -36,27 +36,29 @@ pub struct Sasl {
     pub username: String,
     /// Its password.
     pub password: Secret,
+    /// Whether PLAIN may go without TLS: it gives the password away to whoever listens on the wire.
+    pub plain_in_clear: bool,
 }
 
 impl Sasl {
-    /// Credentials for `mechanism`; without one, for whichever the listener offers.
+    /// Credentials for `mechanism`; without one, for whichever the listener offers. Who names PLAIN has it without TLS too.
     pub fn new(mechanism: Option<Mechanism>, username: String, password: Secret) -> Self {
         let mechanisms = match mechanism {
             Some(one) => vec![one],
             None => vec![Mechanism::ScramSha512, Mechanism::ScramSha256, Mechanism::Plain],
         };
         Self {
+            plain_in_clear: mechanism == Some(Mechanism::Plain),
             mechanisms,
             username,
             password,
         }
     }
 
-    /// The mechanisms for a listener. PLAIN gives the password away to whoever listens on the wire: without TLS it is spoken only
-    /// where somebody asked for just that.
+    /// The mechanisms for a listener.
     fn suitable(&self, is_encrypted: bool) -> Vec<Mechanism> {
-        let named = self.mechanisms.len() == 1;
-        let suits = |mechanism: &&Mechanism| **mechanism != Mechanism::Plain || is_encrypted || named;
+        let plain = is_encrypted || self.plain_in_clear;
+        let suits = |mechanism: &&Mechanism| **mechanism != Mechanism::Plain || plain;
         self.mechanisms.iter().filter(suits).copied().collect()
     }
 }
