@@ -1,0 +1,109 @@
+//! What a check finds of the whole chain.
+
+use kbo_certs::check::{Code, Expectation, Severity, check};
+use kbo_certs::set::{Options, WildcardSet};
+
+use crate::checks::{codes, expecting, of};
+use crate::support::{DAY, Made, NOW, Wish, authority, made, options};
+
+#[test]
+fn a_certificate_and_a_root_without_end_are_good() {
+    let endless = 253_402_300_799;
+    let root = authority(
+        &Wish {
+            until: endless,
+            ..Wish::authority("Root")
+        },
+        None,
+    );
+    let intermediate = authority(&Wish::authority("Intermediate"), Some(&root));
+    let leaf = authority(
+        &Wish {
+            until: endless,
+            ..Wish::leaf()
+        },
+        Some(&intermediate),
+    );
+    let report = of(&Made {
+        root,
+        intermediate,
+        leaf,
+    });
+    assert_eq!(codes(&report), []);
+    assert_eq!(report.certificate.not_after, jiff::Timestamp::MAX);
+    assert_eq!(report.days_left_of_chain(), 1000);
+}
+
+/// A set whose intermediate and leaf are as wished.
+fn with(intermediate: &Wish, leaf: &Wish) -> WildcardSet {
+    let root = authority(&Wish::authority("Root"), None);
+    let intermediate = authority(intermediate, Some(&root));
+    let leaf = authority(leaf, Some(&intermediate));
+    let made = Made {
+        root,
+        intermediate,
+        leaf,
+    };
+    WildcardSet::from_files(made.files(), &options()).unwrap()
+}
+
+#[test]
+fn a_key_that_may_not_sign_what_it_has_to_is_refused() {
+    let with = |intermediate: Option<(bool, bool)>, leaf: Option<(bool, bool)>| {
+        let intermediate = Wish {
+            key_usage: intermediate,
+            ..Wish::authority("Intermediate")
+        };
+        let leaf = Wish {
+            key_usage: leaf,
+            ..Wish::leaf()
+        };
+        check(&with(&intermediate, &leaf), &expecting(&["a.example.org"]))
+    };
+    assert_eq!(codes(&with(Some((false, true)), Some((true, false)))), []);
+    let leaf = with(None, Some((false, false)));
+    assert_eq!(codes(&leaf), [(Severity::Error, Code::KeyUsage)]);
+    assert!(leaf.findings[0].text.contains("digitalSignature"), "{leaf:?}");
+    let authority = with(Some((true, false)), None);
+    assert_eq!(codes(&authority), [(Severity::Error, Code::KeyUsage)]);
+    assert!(authority.findings[0].text.contains("CN=Intermediate"), "{authority:?}");
+}
+
+#[test]
+fn an_authority_for_servers_only_makes_no_certificate_for_clients() {
+    let limited = Wish {
+        limited: true,
+        client: false,
+        ..Wish::authority("Intermediate")
+    };
+    let set = with(&limited, &Wish::leaf());
+    for (mutual_tls, severity) in [(false, Severity::Warning), (true, Severity::Error)] {
+        let expected = Expectation {
+            mutual_tls,
+            ..expecting(&["a.example.org"])
+        };
+        let report = check(&set, &expected);
+        assert_eq!(codes(&report), [(severity, Code::NotForClients)]);
+        assert!(report.findings[0].text.contains("CN=Intermediate"), "{report:?}");
+    }
+}
+
+#[test]
+fn a_set_ends_with_the_first_of_its_own_chain_and_not_with_a_further_authority() {
+    let short = Wish {
+        until: NOW + 30 * DAY,
+        ..Wish::authority("Intermediate")
+    };
+    let report = check(&with(&short, &Wish::leaf()), &expecting(&["a.example.org"]));
+    assert_eq!((report.days_left, report.days_left_of_chain()), (60, 30));
+    assert_eq!(report.ends().as_second(), NOW + 30 * DAY);
+    let further = Wish {
+        until: NOW + DAY,
+        ..Wish::authority("Old Root")
+    };
+    let roots = kbo_certs::certificate::read_all(&authority(&further, None).pem()).unwrap();
+    let set = WildcardSet::from_files(made(&Wish::leaf()).files(), &Options { roots, ..options() }).unwrap();
+    let report = check(&set, &expecting(&["a.example.org"]));
+    assert_eq!(codes(&report), [(Severity::Note, Code::ExpiresSoon)]);
+    assert_eq!(report.days_left_of_chain(), 60);
+}
