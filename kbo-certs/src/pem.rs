@@ -64,7 +64,7 @@ pub fn blocks(bytes: &[u8]) -> Blocks {
     // One buffer for all blocks, never longer than the text: it does not grow and leave parts of a key where it was, and a file of
     // nothing but BEGIN lines costs no more than another one.
     let mut body = Zeroizing::new(String::with_capacity(text.len()));
-    for (line, content) in lines(&text) {
+    for (line, content) in lines(&text).flat_map(|(line, content)| parted(content).map(move |part| (line, part))) {
         if let Some(label) = marker(content, "-----BEGIN ") {
             if let Some(open) = open.take() {
                 found.broken(&open, "it has no END before the next BEGIN");
@@ -164,6 +164,18 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.split('\n')
         .enumerate()
         .flat_map(|(number, line)| line.split('\r').map(move |part| (number + 1, part)))
+}
+
+/// A line, or two of them: where files were joined whose last line had no end, BEGIN stands right behind END.
+fn parted(line: &str) -> impl Iterator<Item = &str> {
+    let behind = if line.trim_start().starts_with("-----END ") {
+        line.find("----------BEGIN ")
+            .map(|at| line.split_at(at + "-----".len()))
+    } else {
+        None
+    };
+    let (first, second) = behind.map_or((line, None), |(end, begin)| (end, Some(begin)));
+    std::iter::once(first).chain(second)
 }
 
 /// The text, also where it is UTF-16, as some tools of Windows write it.

@@ -63,6 +63,20 @@ fn byte_order_marks_and_utf_16_are_read() {
 }
 
 #[test]
+fn files_joined_without_a_line_s_end_between_them_keep_all_blocks() {
+    let joined: String = ["one", "two", "three"]
+        .iter()
+        .map(|data| encode("CERTIFICATE", data.as_bytes()).trim_end().to_owned())
+        .collect();
+    assert!(joined.contains("-----END CERTIFICATE----------BEGIN CERTIFICATE-----"));
+    let found = blocks(joined.as_bytes());
+    assert!(found.broken.is_empty());
+    let read: Vec<&[u8]> = found.whole.iter().map(|block| block.data.as_slice()).collect();
+    assert_eq!(read, [&b"one"[..], b"two", b"three"]);
+    assert_eq!(found.whole[2].line, 5);
+}
+
+#[test]
 fn a_broken_block_hides_no_other() {
     let good = encode("CERTIFICATE", b"one").to_string();
     let cases = [
