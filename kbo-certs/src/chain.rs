@@ -61,11 +61,16 @@ fn to_root(leaf: &Parsed, pool: &[&Parsed]) -> Option<Vec<usize>> {
     while let Some(from) = queue.pop_front() {
         let subject = from.map_or(leaf, |at| pool[at]);
         for (at, issuer) in pool.iter().enumerate() {
-            if reached[at].is_some() || !issuer.facts().is_ca || !subject.is_signed_by(issuer) {
+            if reached[at].is_some() || !subject.is_signed_by(issuer) {
+                continue;
+            }
+            let is_root = issuer.is_self_signed();
+            // A root need not say that it is an authority: those of X.509 version 1 cannot, and what is trusted is not asked.
+            if !is_root && !issuer.facts().is_ca {
                 continue;
             }
             reached[at] = Some(from);
-            if issuer.is_self_signed() {
+            if is_root {
                 let mut way = vec![at];
                 let mut before = from;
                 while let Some(at) = before {

@@ -36,12 +36,15 @@ pub(super) fn check(report: &mut Report, set: &WildcardSet, expected: &Expectati
         return;
     }
     if set.root().is_none() {
+        let signer = anchors
+            .iter()
+            .find(|anchor| **anchor == top || top.is_signed_by(anchor));
         report.add(
             Severity::Note,
             Code::NoRoot,
             format!(
                 "the files have no root: the truststore trusts {}, until the authority signs with another one",
-                top.facts().subject
+                signer.unwrap_or(&top).facts().subject
             ),
             "to be independent of that, name the authority's root as a further one (certs.roots)",
         );

@@ -34,6 +34,25 @@ fn a_certificate_and_a_root_without_end_are_good() {
     assert_eq!(report.days_left_of_chain(), 1000);
 }
 
+#[test]
+fn a_root_of_version_1_ends_a_chain_from_the_files_and_from_further_ones() {
+    let v1 = Wish {
+        v1: true,
+        ..Wish::authority("Root")
+    };
+    let root = authority(&v1, None);
+    let leaf = authority(&Wish::leaf(), Some(&root));
+    let own = vec![("key", leaf.key_pem()), ("all", [leaf.pem(), root.pem()].concat())];
+    let apart = vec![("key", leaf.key_pem()), ("crt", leaf.pem())];
+    let roots = kbo_certs::certificate::read_all(&root.pem()).unwrap();
+    for (files, roots) in [(own, vec![]), (apart, roots)] {
+        let set = WildcardSet::from_files(files, &Options { roots, ..options() }).unwrap();
+        assert_eq!(set.root().unwrap().certificate().0, root.der());
+        assert_eq!(set.served().len(), 1);
+        assert_eq!(codes(&check(&set, &expecting(&["a.example.org"]))), []);
+    }
+}
+
 /// A set whose intermediate and leaf are as wished.
 fn with(intermediate: &Wish, leaf: &Wish) -> WildcardSet {
     let root = authority(&Wish::authority("Root"), None);

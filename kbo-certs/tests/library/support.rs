@@ -147,7 +147,7 @@ fn extend(builder: &mut X509Builder, wish: &Wish, issuer: Option<&Authority>) {
     let context = builder.x509v3_context(issuer.map(|issuer| &*issuer.certificate), None);
     let id = SubjectKeyIdentifier::new().build(&context).unwrap();
     builder.append_extension(id).unwrap();
-    if issuer.is_some() {
+    if issuer.is_some_and(|issuer| issuer.certificate.subject_key_id().is_some()) {
         let context = builder.x509v3_context(issuer.map(|issuer| &*issuer.certificate), None);
         let id = AuthorityKeyIdentifier::new().keyid(true).build(&context).unwrap();
         builder.append_extension(id).unwrap();
