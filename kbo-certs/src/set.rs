@@ -1,5 +1,7 @@
 //! A set: a private key, its certificate, and those that vouch for it, out of whatever files hold them.
 
+mod notes;
+
 use std::cmp::Reverse;
 
 use jiff::Timestamp;
@@ -11,6 +13,7 @@ use crate::chain::{self, Chain};
 use crate::key::{Key, KeyError};
 use crate::pem;
 use crate::store::Certificate;
+use notes::{listed, noted};
 
 /// A file of a set is never larger than this.
 pub const MOST_BYTES: usize = 1 << 20;
@@ -58,6 +61,16 @@ pub enum SetError {
         /// The files that were read.
         files: Vec<String>,
         /// What was in them.
+        notes: Vec<Note>,
+    },
+    /// The files hold certificates of authorities only.
+    #[error("there is no leaf certificate in {}, only of authorities: {}{}", listed(.files), .subjects.join(", "), noted(.notes))]
+    NoLeaf {
+        /// The files that were read.
+        files: Vec<String>,
+        /// Whose certificates there are.
+        subjects: Vec<String>,
+        /// What else was in them.
         notes: Vec<Note>,
     },
     /// The files hold private keys, and none can be used.
@@ -272,11 +285,21 @@ impl Pool {
         }
         let key = self.pair()?;
         let leaf = self.leaf(key, options.now);
-        self.note_older(leaf, options.now);
         let leaf = self.certificates[leaf].what.clone();
+        let fits = key.is_some_and(|at| self.keys[at].what.public() == leaf.public_key());
+        // The leaf comes before any authority, so all of them are such.
+        if leaf.facts().is_ca && !fits {
+            let subjects = self.certificates.iter().map(|seen| seen.what.facts().subject.clone());
+            return Err(SetError::NoLeaf {
+                subjects: subjects.collect(),
+                files: self.files,
+                notes: self.notes,
+            });
+        }
         let mut others: Vec<Parsed> = self.certificates.iter().map(|seen| seen.what.clone()).collect();
         others.extend(roots.iter().cloned());
         let chain = chain::order(&leaf, &others, options.now);
+        self.note_older(&leaf, &chain, options.now);
         self.note_aside(&leaf, &chain, &roots);
         let key = key.map(|at| self.keys.swap_remove(at).what);
         Ok(WildcardSet {
@@ -357,60 +380,6 @@ impl Pool {
             .min_by(|a, b| rank(a).cmp(&rank(b)))
             .unwrap_or(0)
     }
-
-    fn note_older(&mut self, leaf: usize, now: Timestamp) {
-        let taken = self.certificates[leaf].what.clone();
-        let mut notes = vec![];
-        for seen in self
-            .certificates
-            .iter()
-            .filter(|seen| seen.what != taken && !seen.what.facts().is_ca)
-        {
-            let facts = seen.what.facts();
-            let how = if seen.what.public_key() != taken.public_key() {
-                "another certificate"
-            } else if facts.not_before > now {
-                "a certificate that is not valid yet"
-            } else {
-                "an older certificate"
-            };
-            let with = taken.facts();
-            for file in &seen.files {
-                let text = format!(
-                    "has {how} (serial {}, until {}); {} is taken",
-                    facts.serial, facts.not_after, with.serial
-                );
-                notes.push((file.clone(), text));
-            }
-        }
-        for (file, text) in notes {
-            self.note(&file, text);
-        }
-    }
-
-    fn note_aside(&mut self, leaf: &Parsed, chain: &Chain, roots: &[Parsed]) {
-        let mut notes = vec![];
-        for one in chain
-            .aside
-            .iter()
-            .filter(|one| one.facts().is_ca && *one != leaf && !roots.contains(one))
-        {
-            for seen in self.certificates.iter().filter(|seen| seen.what == *one) {
-                for file in &seen.files {
-                    notes.push((
-                        file.clone(),
-                        format!(
-                            "has a certificate that is no part of the chain: {}",
-                            one.facts().subject
-                        ),
-                    ));
-                }
-            }
-        }
-        for (file, text) in notes {
-            self.note(&file, text);
-        }
-    }
 }
 
 fn see<T>(all: &mut Vec<Seen<T>>, known: Option<usize>, file: &str, what: T) {
@@ -430,19 +399,4 @@ fn limit(count: usize, most: usize, what: &'static str) -> Result<(), SetError> 
     } else {
         Ok(())
     }
-}
-
-fn listed(files: &[String]) -> String {
-    if files.is_empty() {
-        "any file".to_owned()
-    } else {
-        files.join(", ")
-    }
-}
-
-fn noted(notes: &[Note]) -> String {
-    notes
-        .iter()
-        .map(|note| format!("; {}: {}", note.file, note.text))
-        .collect()
 }

@@ -257,6 +257,26 @@ fn no_certificate_at_all_is_an_error_that_says_what_there_was() {
 }
 
 #[test]
+fn authorities_without_a_leaf_are_an_error_that_says_what_is_with_the_leaf() {
+    let made = made(&Wish::leaf());
+    let cut = made.leaf.pem();
+    for key in [true, false] {
+        let mut files = vec![("crt", cut[..cut.len() / 2].to_vec()), ("ca", made.root.pem())];
+        if key {
+            files.push(("key", made.leaf.key_pem()));
+        }
+        let error = WildcardSet::from_files(files, &options()).unwrap_err();
+        assert!(matches!(error, SetError::NoLeaf { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with("there is no leaf certificate in crt, ca"), "{text}");
+        assert!(
+            text.ends_with("only of authorities: CN=Root; crt: line 1: the block CERTIFICATE cannot be read: it has no END: the file is cut short"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn files_and_numbers_of_blocks_beyond_all_measure_are_refused() {
     let huge = vec![b'A'; (1 << 20) + 1];
     assert!(matches!(
