@@ -39,9 +39,9 @@ fn is_covered(facts: &Facts, host: &str) -> bool {
 }
 
 /// Whether a name of a certificate covers a host's name. `*` stands for one whole label, the first, and never for an address;
-/// case and a dot at the end do not count; names in other scripts are compared in the form that DNS has (`xn--`).
+/// case and a dot at the end of the host do not count. A certificate's name with a dot at its end covers nothing, and hosts in other
+/// scripts must be given in the form that DNS and certificates have (`xn--`).
 pub fn covers(name: &str, host: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name);
     let host = host.strip_suffix('.').unwrap_or(host);
     if host.is_empty() || name.is_empty() || address(host).is_some() || host.split('.').any(str::is_empty) {
         return false;
@@ -76,6 +76,9 @@ fn names(facts: &Facts) -> String {
 fn remedy(facts: &Facts, host: &str) -> String {
     if address(host).is_some() {
         return "a wildcard never covers an address: let the node advertise its name (advertised.listeners), or have the address put into the certificate".to_owned();
+    }
+    if !host.is_ascii() {
+        return "let the node advertise the name in the form that DNS and certificates have (xn--…; advertised.listeners)".to_owned();
     }
     let below = facts
         .dns_names

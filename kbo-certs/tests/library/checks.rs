@@ -401,6 +401,9 @@ fn wildcards_of_other_shapes_cover_nothing() {
         ("*.*.example.org", "a.b.example.org"),
         ("a.*.org", "a.example.org"),
         ("*.example.org", ".example.org"),
+        ("*.example.org.", "b1.example.org"),
+        ("b1.example.org.", "b1.example.org."),
+        ("xn--bcher-kva.example.org", "bücher.example.org"),
         ("", ""),
     ] {
         assert!(!covers(name, host), "{name} {host}");
