@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use x509_parser::error::X509Error;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::signature_algorithm::SignatureAlgorithm;
 
 use crate::public_key::{Algorithm, PublicKey};
 use crate::store::Certificate;
@@ -200,8 +201,10 @@ impl Parsed {
         };
         match this.verify_signature(Some(that.public_key())) {
             Ok(()) => true,
-            // A key shorter than 2048 bits is refused as a wrong signature is.
-            Err(X509Error::SignatureVerificationError) => matches!(issuer.facts.key, Algorithm::Rsa(..2048)),
+            // A key shorter than 2048 bits is refused as a wrong signature is, and so is an unusual salt.
+            Err(X509Error::SignatureVerificationError) => {
+                matches!(issuer.facts.key, Algorithm::Rsa(..2048)) || has_unusual_salt(&this)
+            }
             Err(_) => true,
         }
     }
@@ -261,6 +264,21 @@ fn is_weak(signature: &str) -> bool {
         signature,
         "1.2.840.113549.1.1.4" | "1.2.840.113549.1.1.5" | "1.3.14.3.2.29" | "1.2.840.10040.4.3" | "1.2.840.10045.4.1"
     )
+}
+
+/// Whether a signature of RSASSA-PSS has a salt that is not as long as its hash: only such are verified here.
+fn has_unusual_salt(certificate: &X509Certificate<'_>) -> bool {
+    let Ok(SignatureAlgorithm::RSASSA_PSS(parameters)) = SignatureAlgorithm::try_from(&certificate.signature_algorithm)
+    else {
+        return false;
+    };
+    let usual = match parameters.hash_algorithm_oid().to_id_string().as_str() {
+        "2.16.840.1.101.3.4.2.1" => 32,
+        "2.16.840.1.101.3.4.2.2" => 48,
+        "2.16.840.1.101.3.4.2.3" => 64,
+        _ => return true,
+    };
+    parameters.salt_length() != usual
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {

@@ -1,6 +1,7 @@
 //! Whether a set will do: as data, for a table, for `--json`, and for [`crate::make()`], which refuses what is wrong here.
 
 mod chain;
+mod fault;
 mod hosts;
 mod uses;
 

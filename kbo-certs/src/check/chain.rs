@@ -5,12 +5,10 @@ use std::time::Duration;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
+use super::fault::{Fault, INTERMEDIATES, NEVER};
 use super::{Code, Expectation, Report, Severity};
 use crate::certificate::Parsed;
 use crate::set::WildcardSet;
-
-const REMEDY: &str =
-    "put the authority's intermediate certificates into the folder (the ACME client's ca or fullchain file)";
 
 pub(super) fn check(report: &mut Report, set: &WildcardSet, expected: &Expectation) {
     let leaf = set.leaf();
@@ -31,7 +29,7 @@ pub(super) fn check(report: &mut Report, set: &WildcardSet, expected: &Expectati
             Severity::Error,
             Code::ChainMissing,
             format!("the certificate's issuer is not in the files: {}", leaf.facts().issuer),
-            REMEDY,
+            INTERMEDIATES,
         );
         return;
     }
@@ -49,7 +47,7 @@ pub(super) fn check(report: &mut Report, set: &WildcardSet, expected: &Expectati
             "to be independent of that, name the authority's root as a further one (certs.roots)",
         );
     }
-    if let Err(error) = verify(set, &anchors, expected) {
+    if let Err(fault) = verify(set, &anchors, expected) {
         let told = report.findings.iter().any(|finding| {
             matches!(finding.code, Code::WeakSignature | Code::KeyTooSmall) && finding.severity == Severity::Error
         });
@@ -58,15 +56,15 @@ pub(super) fn check(report: &mut Report, set: &WildcardSet, expected: &Expectati
             report.add(
                 Severity::Error,
                 Code::ChainInvalid,
-                format!("the chain does not verify: {error}"),
-                REMEDY,
+                format!("the chain does not verify: {}", fault.what),
+                fault.remedy,
             );
         }
     }
 }
 
 /// The chain at a time at which all of it is valid: what has expired is told elsewhere, and is not to hide what else is wrong.
-fn verify(set: &WildcardSet, anchors: &[&Parsed], expected: &Expectation) -> Result<(), webpki::Error> {
+fn verify(set: &WildcardSet, anchors: &[&Parsed], expected: &Expectation) -> Result<(), Fault> {
     let served: Vec<CertificateDer<'_>> = set
         .served()
         .iter()
@@ -76,13 +74,17 @@ fn verify(set: &WildcardSet, anchors: &[&Parsed], expected: &Expectation) -> Res
         .iter()
         .map(|one| CertificateDer::from(one.certificate().0.as_slice()))
         .collect();
-    let trusted: Vec<_> = trusted.iter().map(anchor_from_trusted_cert).collect::<Result<_, _>>()?;
-    let leaf = EndEntityCert::try_from(&served[0])?;
+    let trusted: Vec<_> = trusted
+        .iter()
+        .map(anchor_from_trusted_cert)
+        .collect::<Result<_, _>>()
+        .map_err(|error| Fault::from(&error))?;
+    let leaf = EndEntityCert::try_from(&served[0]).map_err(|error| Fault::from(&error))?;
     let from = set.served().iter().map(|one| one.facts().not_before).max();
     let until = set.served().iter().map(|one| one.facts().not_after).min();
     let now = match (from, until) {
         (Some(from), Some(until)) if from <= until => expected.now.clamp(from, until),
-        _ => expected.now,
+        _ => return Err(NEVER),
     };
     let seconds = u64::try_from(now.as_second()).unwrap_or(0);
     leaf.verify_for_usage(
@@ -102,8 +104,6 @@ fn verify(set: &WildcardSet, anchors: &[&Parsed], expected: &Expectation) -> Res
     .map(|_| ())
     .or_else(|error| match error {
         webpki::Error::RequiredEkuNotFoundContext(_) if !set.leaf().is_for_servers() => Ok(()),
-        // Each has an error of its own with its date.
-        webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => Ok(()),
-        other => Err(other),
+        other => Err(Fault::from(&other)),
     })
 }

@@ -89,6 +89,111 @@ fn a_key_that_may_not_sign_what_it_has_to_is_refused() {
 }
 
 #[test]
+fn why_a_chain_does_not_hold_is_said_in_words_with_what_to_do() {
+    let told = |intermediate: &Wish, leaf: &Wish| {
+        let report = check(&with(intermediate, leaf), &expecting(&["a.example.org"]));
+        let found = report.errors().find(|finding| finding.code == Code::ChainInvalid);
+        let finding = found.unwrap_or_else(|| panic!("{report:?}")).clone();
+        (finding.text, finding.remedy.unwrap())
+    };
+    let intermediate = Wish::authority("Intermediate");
+    let (text, remedy) = told(
+        &intermediate,
+        &Wish {
+            is_ca: true,
+            ..Wish::leaf()
+        },
+    );
+    assert_eq!(
+        text,
+        "the chain does not verify: the certificate is that of an authority, not of a server"
+    );
+    assert!(remedy.contains("CA:FALSE"), "{remedy}");
+    let for_clients = Wish {
+        limited: true,
+        server: false,
+        ..intermediate.clone()
+    };
+    let (text, _) = told(&for_clients, &Wish::leaf());
+    assert!(text.ends_with("(its extended key usage)"), "{text}");
+    // The leaf ended before the authority began.
+    let newer = Wish {
+        from: NOW - DAY,
+        ..intermediate
+    };
+    let ended = Wish {
+        until: NOW - 2 * DAY,
+        ..Wish::leaf()
+    };
+    let (text, _) = told(&newer, &ended);
+    assert!(text.contains("no time at which all"), "{text}");
+}
+
+#[test]
+fn more_authorities_than_one_above_allows_are_told() {
+    let root = authority(
+        &Wish {
+            path_length: Some(0),
+            ..Wish::authority("Root")
+        },
+        None,
+    );
+    let upper = Wish {
+        path_length: Some(0),
+        ..Wish::authority("Upper")
+    };
+    let upper = authority(&upper, Some(&root));
+    let lower = authority(&Wish::authority("Lower"), Some(&upper));
+    let leaf = authority(&Wish::leaf(), Some(&lower));
+    let all = [leaf.key_pem(), leaf.pem(), lower.pem(), upper.pem(), root.pem()].concat();
+    let report = check(
+        &WildcardSet::from_files([("all", all)], &options()).unwrap(),
+        &expecting(&["a.example.org"]),
+    );
+    assert_eq!(codes(&report), [(Severity::Error, Code::ChainInvalid)]);
+    assert!(report.findings[0].text.contains("pathLenConstraint"), "{report:?}");
+}
+
+/// By the openssl command, as the crate signs with the usual salt only.
+#[test]
+fn a_signature_of_a_kind_that_is_not_supported_is_called_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| {
+        let output = std::process::Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(folder.path())
+            .output()
+            .expect("this test needs the openssl command: apt-get install openssl");
+        assert!(
+            output.status.success(),
+            "{arguments}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    run("req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.pem -subj /CN=Root -days 20000");
+    run(
+        "req -new -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.csr -subj /CN=a -addext subjectAltName=DNS:*.example.org",
+    );
+    run(
+        "x509 -req -in leaf.csr -CA root.pem -CAkey root.key -out leaf.pem -days 10000 -copy_extensions copy -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:20",
+    );
+    let file = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let files = ["leaf.key", "leaf.pem", "root.pem"].map(|name| (name, file(name)));
+    let now = jiff::Timestamp::now();
+    let set = WildcardSet::from_files(files, &Options { now, ..options() }).unwrap();
+    let expected = Expectation {
+        now,
+        ..expecting(&["a.example.org"])
+    };
+    let report = check(&set, &expected);
+    assert_eq!(codes(&report), [(Severity::Error, Code::ChainInvalid)]);
+    assert!(
+        report.findings[0].text.contains("of a kind that is not supported"),
+        "{report:?}"
+    );
+}
+
+#[test]
 fn an_authority_for_servers_only_makes_no_certificate_for_clients() {
     let limited = Wish {
         limited: true,

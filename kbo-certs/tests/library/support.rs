@@ -66,6 +66,8 @@ pub(crate) struct Wish {
     pub(crate) key_usage: Option<(bool, bool)>,
     /// An authority's extended key usage, where it has one: servers and clients as above.
     pub(crate) limited: bool,
+    /// How many authorities may be below it.
+    pub(crate) path_length: Option<u32>,
     /// X.509 version 1 has no extensions.
     pub(crate) v1: bool,
 }
@@ -85,6 +87,7 @@ impl Wish {
             digest: MessageDigest::sha256(),
             key_usage: None,
             limited: false,
+            path_length: None,
             v1: false,
         }
     }
@@ -142,6 +145,9 @@ fn extend(builder: &mut X509Builder, wish: &Wish, issuer: Option<&Authority>) {
     basic.critical();
     if wish.is_ca {
         basic.ca();
+        if let Some(length) = wish.path_length {
+            basic.pathlen(length);
+        }
     }
     builder.append_extension(basic.build().unwrap()).unwrap();
     let context = builder.x509v3_context(issuer.map(|issuer| &*issuer.certificate), None);
