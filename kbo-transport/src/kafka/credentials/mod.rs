@@ -16,7 +16,7 @@ use kbo_core::ports::node::{NodeError, NodeErrorKind};
 
 use super::config::NodeKafkaConfig;
 use super::jaas;
-use super::listener::{Protocol, is_among_nodes};
+use super::listener::Protocol;
 use super::sasl::{CREDENTIALS, Sasl};
 use super::tls::KafkaAccess;
 use source::Source;
@@ -338,8 +338,8 @@ fn of_client(client: &Source) -> Result<Option<Sasl>, NodeError> {
         .map(Some)
 }
 
-/// As whom the node's Kafka logs in to its like: by the mechanism that it uses for that, else by another that it has a user for. Where
-/// the nodes send a password among themselves without TLS, it is no secret there.
+/// As whom the node's Kafka logs in to its like: by the mechanism that it uses for that, else by another that it has a user for.
+/// Nobody said that kbo may send that password without TLS.
 fn of_server(server: &Source, config: &NodeKafkaConfig, listener: &str) -> Result<Option<Sasl>, NodeError> {
     let is_controllers = config.controller_listener_names.iter().any(|name| name == listener);
     let key = if is_controllers {
@@ -348,26 +348,19 @@ fn of_server(server: &Source, config: &NodeKafkaConfig, listener: &str) -> Resul
         "sasl.mechanism.inter.broker.protocol"
     };
     let used: Option<Mechanism> = server.get(key)?.and_then(|name| name.parse().ok());
-    let found = |sasl: Sasl| Sasl {
-        plain_in_clear: used == Some(Mechanism::Plain) && is_among_nodes(config, listener),
-        ..sasl
-    };
     let mut fault = None;
     for mechanism in used.into_iter().chain(Mechanism::ALL) {
         let key = format!("{}.sasl.jaas.config", mechanism.name().to_ascii_lowercase());
         let Some(text) = server.get(&key)? else { continue };
         match of_jaas(&text, Some(mechanism)) {
-            Ok(Some(sasl)) => return Ok(Some(found(sasl))),
+            Ok(Some(sasl)) => return Ok(Some(sasl)),
             Ok(None) => {}
             Err(why) => fault = fault.or(Some(unreadable(server, &key, why))),
         }
     }
     const KEY: &str = "sasl.jaas.config";
     match (server.get(KEY)?, fault) {
-        (Some(text), _) => {
-            let sasl = of_jaas(&text, used).map_err(|why| unreadable(server, KEY, why))?;
-            Ok(sasl.map(found))
-        }
+        (Some(text), _) => of_jaas(&text, used).map_err(|why| unreadable(server, KEY, why)),
         (None, Some(fault)) => Err(fault),
         (None, None) => Ok(None),
     }

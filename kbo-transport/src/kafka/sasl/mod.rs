@@ -84,6 +84,11 @@ pub(crate) fn log_in(
     is_encrypted: bool,
 ) -> Result<Connection, Trouble> {
     let suitable = sasl.suitable(is_encrypted);
+    if suitable.is_empty() {
+        // Asking for a mechanism gives nothing away, and tells what there is instead.
+        let offer = shake_hands(&mut open()?, Mechanism::Plain)?;
+        return Err(not_offered(&suitable, &offer.mechanisms, sasl, is_encrypted));
+    }
     let mut offered: Option<Vec<String>> = None;
     let mut tried = Vec::new();
     let mut denied = None;
@@ -238,16 +243,19 @@ fn not_offered(suitable: &[Mechanism], offered: &[String], sasl: &Sasl, is_encry
     } else {
         theirs.join(", ")
     };
-    let error = NodeError::new(
-        NodeErrorKind::Refused,
-        format!("it offers {theirs} for SASL, not {}", ours.join(" or ")),
-    );
-    let only_plain = !is_encrypted && offered.iter().any(|name| name == "PLAIN") && sasl.mechanisms.len() > 1;
-    Trouble::Failed(if only_plain {
-        error.hint("PLAIN without TLS shows the password to the network: kbo speaks it only with `sasl_mechanism = \"PLAIN\"` in `[kafka]`")
+    let text = if ours.is_empty() {
+        format!("it offers {theirs} for SASL, and kbo has a user for PLAIN only, which it does not speak without TLS")
     } else {
-        error.hint(CREDENTIALS)
-    })
+        format!("it offers {theirs} for SASL, not {}", ours.join(" or "))
+    };
+    let withheld = sasl.mechanisms.contains(&Mechanism::Plain) && !suitable.contains(&Mechanism::Plain);
+    let only_plain = !is_encrypted && withheld && offered.iter().any(|name| name == "PLAIN");
+    Trouble::Failed(NodeError::new(NodeErrorKind::Refused, text).hint(if only_plain {
+        "PLAIN without TLS shows the password to the network: kbo speaks it only with `sasl_mechanism = \"PLAIN\"` and a user in `[kafka]` \
+         of kbo.toml, or by a client.properties with security.protocol=SASL_PLAINTEXT"
+    } else {
+        CREDENTIALS
+    }))
 }
 
 #[cfg(feature = "fuzzing")]

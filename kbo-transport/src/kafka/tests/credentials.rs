@@ -362,19 +362,43 @@ fn gives_away(node: &Node, listener: &str) -> bool {
     sasl.plain_in_clear
 }
 
-#[test]
-fn a_servers_own_plain_password_goes_without_tls_only_where_the_nodes_send_it_so_themselves() {
+#[tokio::test]
+async fn a_servers_own_plain_password_does_not_go_without_tls() {
+    let port = fake::serve(|request| match request.key {
+        // It offers PLAIN, agrees, and must not be told anything then.
+        17 => Reply::Bytes(frame(request, false, b"\0\0\0\0\0\x01\0\x05PLAIN")),
+        key => panic!("request {key} after the handshake"),
+    });
     let text = format!(
-        "process.roles=broker\nnode.id=4\nlisteners=IN://:9094,OUT://:9092\n\
-         listener.security.protocol.map=IN:SASL_PLAINTEXT,OUT:SASL_PLAINTEXT\ninter.broker.listener.name=IN\n\
-         plain.sasl.jaas.config={PLAIN} username=\"admin\" password=\"s\" user_admin=\"s\";\n"
+        "process.roles=broker\nnode.id=4\nlisteners=IN://127.0.0.1:{port}\nlistener.security.protocol.map=IN:SASL_PLAINTEXT\n\
+         inter.broker.listener.name=IN\nsasl.mechanism.inter.broker.protocol=PLAIN\n"
     );
-    let used = format!("{text}sasl.mechanism.inter.broker.protocol=PLAIN\n");
-    assert!(gives_away(&Node::new(&used), "IN"));
-    assert!(!gives_away(&Node::new(&used), "OUT"));
-    assert!(!gives_away(&Node::new(&text), "IN"), "they use another mechanism");
-    // Who writes client properties for a listener without TLS means it.
-    let node = Node::new(&used);
+    for key in [
+        "sasl.jaas.config",
+        "plain.sasl.jaas.config",
+        "listener.name.in.plain.sasl.jaas.config",
+    ] {
+        let node = Node::new(&format!(
+            "{text}{key}={PLAIN} username=\"admin\" password=\"hunter2\" user_admin=\"hunter2\";\n"
+        ));
+        assert!(!gives_away(&node, "IN"));
+        let error = node.ask().await.unwrap_err();
+        assert_eq!(error.kind, NodeErrorKind::Refused);
+        assert!(error.message.contains("offers PLAIN"), "{error}");
+        assert!(!format!("{error:?}").contains("hunter2"));
+        let hint = error.hint.unwrap();
+        assert!(
+            hint.contains("sasl_mechanism") && hint.contains("security.protocol=SASL_PLAINTEXT"),
+            "{hint}"
+        );
+    }
+}
+
+#[test]
+fn who_writes_client_properties_for_a_listener_without_tls_means_plain_to_go_so() {
+    let node = Node::new(&format!(
+        "{BROKER}plain.sasl.jaas.config={PLAIN} username=\"admin\" password=\"s\";\n"
+    ));
     let client = |protocol: &str| {
         format!(
             "security.protocol={protocol}\nsasl.mechanism=PLAIN\nsasl.jaas.config={PLAIN} username=\"k\" password=\"s\";\n"
