@@ -123,7 +123,10 @@ fn a_good_set_ends_with_0_one_that_expires_soon_with_1_and_one_that_has_with_3()
     let (code, document) = scene.check();
     assert_eq!((code, document["outcome"].as_str()), (0, Some("done")), "{document}");
     assert_eq!(document["certificate"]["serial"], "4d");
-    assert_eq!(document["days_left"], 59);
+    assert_eq!(
+        (&document["days_left"], &document["days_left_of_chain"]),
+        (&59.into(), &59.into())
+    );
     assert_eq!(document["nodes"][0]["source"], "configuration");
     let (code, document) = scene.json(&["certs", "check", "--offline", "--warn-days", "61"]);
     assert_eq!((code, codes(&document)), (1, vec!["expires_soon"]), "{document}");

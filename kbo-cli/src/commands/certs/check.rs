@@ -17,6 +17,8 @@ struct Document<'a> {
     outcome: Outcome,
     #[serde(flatten)]
     report: &'a Report,
+    /// `days_left` is the certificate's own; an authority of its chain may end before it.
+    days_left_of_chain: i64,
     nodes: &'a [NodeHosts],
     /// What listeners show now.
     listeners: &'a [Listening],
@@ -51,6 +53,7 @@ pub(super) async fn run(context: &Context, args: &CertsCheckArgs) -> Ended {
         output::json(&Document {
             outcome,
             report: &report,
+            days_left_of_chain: report.days_left_of_chain(),
             nodes: &hosts,
             listeners: &listening,
             verdict: &verdict,
@@ -87,7 +90,7 @@ fn judged(report: &Report) -> (Outcome, String) {
     if let Some(finding) = soon.next() {
         return (Outcome::Failed, format!("to be renewed soon: {}", finding.text));
     }
-    let days = report.days_left;
+    let days = report.days_left_of_chain();
     match report.worst() {
         Some(Severity::Warning) => (
             Outcome::Done,
