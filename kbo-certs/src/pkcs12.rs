@@ -43,7 +43,9 @@ impl Pkcs12 {
     /// case. Keys come first.
     /// A store without a checksum is refused: nothing would show that it was altered. So is one that asks for more than ten million
     /// iterations in sum, or a million in one place, before any is computed; and one with more than a thousand keys, with a chain of
-    /// more than 32 certificates, or larger than 4 MiB.
+    /// more than 32 certificates, or larger than 4 MiB. The sum is of what lies open: the checksum, the safes, and the keys and secrets
+    /// in safes that are not encrypted. What is within an encrypted safe is seen only when that is opened, and is bounded in each place
+    /// alone; but nothing is opened before the checksum fits, which only who knows the password can make.
     ///
     /// # Errors
     /// A wrong password, and every kind of bytes that are no PKCS12.

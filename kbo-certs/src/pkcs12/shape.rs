@@ -8,6 +8,7 @@ use super::{StoreError, malformed};
 const DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.1");
 const ENCRYPTED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.6");
 const SHROUDED_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.12.10.1.2");
+const SECRET: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.12.10.1.5");
 const PBES2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.13");
 const SCRYPT: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11591.4.11");
 
@@ -43,7 +44,7 @@ pub(super) fn look(bytes: &[u8]) -> Result<(), StoreError> {
     }
 }
 
-/// The iterations of a store's safes and of the keys that lie open to view in them. What has another shape is left to the decoder.
+/// The iterations of a store's safes and of the keys and secrets that lie open to view in them. What has another shape is left to the decoder.
 fn of_content(content: AnyRef<'_>) -> Result<u64, StoreError> {
     let mut sum = 0_u64;
     // ContentInfo, [0], OCTET STRING, SEQUENCE OF ContentInfo.
@@ -60,6 +61,11 @@ fn of_content(content: AnyRef<'_>) -> Result<u64, StoreError> {
                 if is(bag, SHROUDED_KEY) {
                     // [0], EncryptedPrivateKeyInfo: algorithm, data.
                     let key = nth(bag, 1).and_then(first);
+                    sum = sum.saturating_add(of_algorithm(key.and_then(first))?);
+                } else if is(bag, SECRET) {
+                    // [0], SecretBag: type, [0], OCTET STRING, EncryptedPrivateKeyInfo: algorithm, data.
+                    let secret = nth(bag, 1).and_then(first).and_then(|secret| nth(secret, 1));
+                    let key = secret.and_then(first).and_then(first);
                     sum = sum.saturating_add(of_algorithm(key.and_then(first))?);
                 }
             }
