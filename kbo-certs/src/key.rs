@@ -2,6 +2,8 @@
 //!
 //! The form is PKCS8 of version 1 without attributes: Java before 17 reads no other.
 
+pub(crate) mod forms;
+
 use p256::elliptic_curve::sec1::ToSec1Point as _;
 use pkcs1::RsaPrivateKeyRef;
 use pkcs8::der::asn1::{Null, ObjectIdentifier, OctetStringRef};
@@ -40,7 +42,7 @@ pub struct Key {
 #[non_exhaustive]
 pub enum KeyError {
     /// It is encrypted.
-    #[error("the private key is encrypted, and no passphrase was given")]
+    #[error("the private key is encrypted: give its passphrase")]
     PassphraseNeeded,
     /// The passphrase does not open it.
     #[error("the passphrase does not open the private key")]
@@ -48,6 +50,14 @@ pub enum KeyError {
     /// It is of a kind that is not supported.
     #[error("{0} is not supported")]
     Unsupported(String),
+    /// It is in a form that is not supported, and can be had in one that is.
+    #[error("{what} is not supported: `{way}` writes it in a form that is")]
+    OtherForm {
+        /// The form.
+        what: String,
+        /// A command.
+        way: &'static str,
+    },
     /// It would take too long, or too much memory, to open it.
     #[error("the private key's encryption asks for too much: {0}")]
     TooCostly(String),
@@ -68,7 +78,13 @@ impl Key {
             "RSA PRIVATE KEY" => Self::from_pkcs1,
             "EC PRIVATE KEY" => Self::from_sec1,
             "ENCRYPTED PRIVATE KEY" => return Some(Self::from_encrypted_pkcs8(der, passphrase)),
-            // DSA, OPENSSH and whatever else there is.
+            "OPENSSH PRIVATE KEY" => {
+                return Some(Err(KeyError::OtherForm {
+                    what: "OpenSSH's own form of a private key".to_owned(),
+                    way: "ssh-keygen -p -m PKCS8 -f KEY",
+                }));
+            }
+            // DSA and whatever else there is.
             other if other.ends_with("PRIVATE KEY") => {
                 return Some(Err(KeyError::Unsupported(format!("a private key of the kind {other}"))));
             }
@@ -94,11 +110,11 @@ impl Key {
     pub fn from_der(der: &[u8], passphrase: Option<&Secret>) -> Option<Result<Self, KeyError>> {
         if PrivateKeyInfoRef::try_from(der).is_ok() {
             Some(Self::from_pkcs8(der))
-        } else if EncryptedPrivateKeyInfoRef::try_from(der).is_ok() {
+        } else if forms::is_encrypted(der) {
             Some(Self::from_encrypted_pkcs8(der, passphrase))
         } else if RsaPrivateKeyRef::try_from(der).is_ok() {
             Some(Self::from_pkcs1(der))
-        } else if EcPrivateKey::try_from(der).is_ok() {
+        } else if EcPrivateKey::try_from(der).is_ok() || forms::has_explicit_curve(der) {
             Some(Self::from_sec1(der))
         } else {
             None
@@ -119,7 +135,7 @@ impl Key {
                 Self::of(info.algorithm, inner, public)
             }
             public_key::EC => {
-                let curve = info.algorithm.parameters_oid().map_err(malformed)?;
+                let curve = info.algorithm.parameters_oid().map_err(|_| forms::explicit_curve())?;
                 Self::ec(inner, Some(curve))
             }
             public_key::ED25519 => {
@@ -128,7 +144,10 @@ impl Key {
                 let public = PublicKey::other(public_key::ED25519, pair.public_key().as_ref());
                 Self::of(info.algorithm, inner, public)
             }
-            other => Err(KeyError::Unsupported(format!("a private key of the algorithm {other}"))),
+            other => Err(KeyError::Unsupported(format!(
+                "a private key of the algorithm {} (take RSA, P-256 or P-384)",
+                forms::name(other)
+            ))),
         }
     }
 
@@ -138,9 +157,11 @@ impl Key {
     /// No passphrase or the wrong one, and what the plain form has.
     pub fn from_encrypted_pkcs8(der: &[u8], passphrase: Option<&Secret>) -> Result<Self, KeyError> {
         let info = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|error| {
-            KeyError::Unsupported(format!(
-                "the private key's encryption ({error}): `openssl pkcs8 -topk8 -v2 aes-256-cbc` writes it anew;"
-            ))
+            if forms::is_encrypted(der) {
+                forms::encryption("the private key's encryption")
+            } else {
+                malformed(error)
+            }
         })?;
         affordable(&info.encryption_algorithm)?;
         let passphrase = passphrase.ok_or(KeyError::PassphraseNeeded)?;
@@ -149,7 +170,7 @@ impl Key {
             .decrypt(passphrase.expose(), info.encrypted_data.as_bytes());
         let plain = Zeroizing::new(plain.map_err(|error| match error {
             pkcs5::Error::DecryptFailed => KeyError::WrongPassphrase,
-            other => KeyError::Unsupported(format!("the private key's encryption ({other})")),
+            _ => forms::encryption("the private key's encryption"),
         })?);
         Self::from_pkcs8(&plain).map_err(|error| match error {
             KeyError::Malformed(_) => KeyError::WrongPassphrase,
@@ -183,7 +204,13 @@ impl Key {
     }
 
     fn ec(der: &[u8], curve: Option<ObjectIdentifier>) -> Result<Self, KeyError> {
-        let found = EcPrivateKey::try_from(der).map_err(malformed)?;
+        let found = EcPrivateKey::try_from(der).map_err(|error| {
+            if forms::has_explicit_curve(der) {
+                forms::explicit_curve()
+            } else {
+                malformed(error)
+            }
+        })?;
         let named = found.parameters.map(|EcParameters::NamedCurve(curve)| curve);
         let Some(curve) = curve.or(named) else {
             return Err(KeyError::Malformed("it names no curve".to_owned()));
@@ -200,7 +227,8 @@ impl Key {
             }),
             other => {
                 return Err(KeyError::Unsupported(format!(
-                    "the curve {other} (P-256 and P-384 are)"
+                    "a private key on the curve {} (take RSA, P-256 or P-384)",
+                    forms::name(other)
                 )));
             }
         };
@@ -296,10 +324,7 @@ fn rsa(der: &[u8]) -> Result<PublicKey, KeyError> {
 /// Refuses parameters that only an attacker has.
 fn affordable(scheme: &EncryptionScheme) -> Result<(), KeyError> {
     let Some(parameters) = scheme.pbes2() else {
-        return Err(KeyError::Unsupported(
-            "the private key's old encryption (PBES1): `openssl pkcs8 -topk8 -v2 aes-256-cbc` writes it anew;"
-                .to_owned(),
-        ));
+        return Err(forms::encryption("the private key's old encryption (PBES1)"));
     };
     match &parameters.kdf {
         Kdf::Pbkdf2(of) if of.iteration_count > MOST_ITERATIONS => {
@@ -318,7 +343,7 @@ fn affordable(scheme: &EncryptionScheme) -> Result<(), KeyError> {
             }
             Ok(())
         }
-        _ => Err(KeyError::Unsupported("the private key's encryption".to_owned())),
+        _ => Err(forms::encryption("the private key's encryption")),
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) const P256: &str = "1.2.840.10045.3.1.7";
 /// secp384r1.
 pub(crate) const P384: &str = "1.3.132.0.34";
 /// secp521r1.
-const P521: &str = "1.3.132.0.35";
+pub(crate) const P521: &str = "1.3.132.0.35";
 
 /// The kind of a key, and its size.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

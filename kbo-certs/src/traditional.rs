@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use kbo_core::secret::Secret;
 
-use crate::key::KeyError;
+use crate::key::{KeyError, forms};
 use crate::pem::Block;
 
 /// Decrypts the block's bytes.
@@ -36,7 +36,7 @@ pub(crate) fn decrypt(block: &Block, passphrase: Option<&Secret>) -> Result<Zero
         "DES-EDE3-CBC" => with!(des::TdesEde3, 24),
         other => {
             let shown: String = other.chars().take(32).collect();
-            return Err(KeyError::Unsupported(format!("the private key's cipher {shown}")));
+            return Err(forms::encryption(&format!("the private key's cipher {shown}")));
         }
     };
     data.truncate(length.map_err(|_| KeyError::WrongPassphrase)?);

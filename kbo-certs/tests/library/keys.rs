@@ -168,7 +168,7 @@ fn a_key_without_its_public_half_gets_it() {
 fn keys_of_other_kinds_are_named() {
     let p521 = support::ec(Nid::SECP521R1).private_key_to_pem_pkcs8().unwrap();
     let error = read(&p521, None).unwrap_err().to_string();
-    assert!(error.contains("1.3.132.0.35") && error.contains("P-256"), "{error}");
+    assert!(error.contains("P-521") && error.contains("P-256"), "{error}");
     let dsa = b"-----BEGIN DSA PRIVATE KEY-----\nMAA=\n-----END DSA PRIVATE KEY-----\n";
     assert_eq!(
         read(dsa, None).unwrap_err().to_string(),
@@ -241,4 +241,87 @@ fn a_key_shows_in_no_debug_output() {
         .map(|byte| format!("{byte}, "))
         .collect::<String>();
     assert!(!format!("{key:?}").contains(hex.trim_end_matches(", ")));
+}
+
+/// What is said of a key, and that the command that is named makes it one that is read.
+#[test]
+fn a_form_that_is_not_read_is_named_with_the_command_that_makes_one_that_is() {
+    let key = support::p256().private_key_to_pem_pkcs8().unwrap();
+    let encrypted = |arguments: &str| {
+        let arguments = format!("pkcs8 -topk8 {arguments} -passout pass:sesame");
+        openssl(&arguments.split(' ').collect::<Vec<_>>(), &key)
+    };
+    let explicit = |arguments: &str| openssl(&arguments.split(' ').collect::<Vec<_>>(), &key);
+    let old = openssl(&["ec", "-camellia256", "-passout", "pass:sesame"], &key);
+    let anew = [
+        "pkcs8",
+        "-topk8",
+        "-v2",
+        "aes256",
+        "-passin",
+        "pass:sesame",
+        "-passout",
+        "pass:sesame",
+    ];
+    let named = ["ec", "-param_enc", "named_curve"];
+    for (pem, words, way) in [
+        (
+            encrypted("-v1 PBE-SHA1-3DES"),
+            "the private key's encryption",
+            &anew[..],
+        ),
+        (encrypted("-v2 camellia256"), "the private key's encryption", &anew[..]),
+        (encrypted("-v2 aria256"), "the private key's encryption", &anew[..]),
+        (old, "the private key's cipher CAMELLIA-256-CBC", &anew[..]),
+        (explicit("ec -param_enc explicit"), "numbers of its curve", &named[..]),
+        (
+            explicit("pkey -ec_param_enc explicit"),
+            "numbers of its curve",
+            &named[..],
+        ),
+    ] {
+        let error = read(&pem, Some("sesame")).unwrap_err();
+        let text = error.to_string();
+        let KeyError::OtherForm { way: command, .. } = error else {
+            panic!("{text}")
+        };
+        assert!(
+            text.contains(words) && text.contains("is not supported: `openssl "),
+            "{text}"
+        );
+        assert!(
+            command.starts_with(&format!("openssl {}", way[..3].join(" "))),
+            "{command}"
+        );
+        assert!(read(&openssl(way, &pem), Some("sesame")).is_ok(), "{text}");
+        // The same without PEM.
+        let block = pem::blocks(&pem).whole.remove(0);
+        if block.headers.is_empty() {
+            let der = Key::from_der(&block.data, None);
+            assert!(matches!(der, Some(Err(KeyError::OtherForm { .. }))), "{text}");
+        }
+    }
+}
+
+#[test]
+fn keys_of_other_kinds_are_called_by_their_names() {
+    let openssh = pem::encode("OPENSSH PRIVATE KEY", b"openssh-key-v1").to_string();
+    let text = read(openssh.as_bytes(), None).unwrap_err().to_string();
+    assert!(
+        text.contains("OpenSSH") && text.contains("ssh-keygen -p -m PKCS8"),
+        "{text}"
+    );
+    let p521 = support::ec(Nid::SECP521R1);
+    let text = read(&p521.private_key_to_pem_pkcs8().unwrap(), None)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        text,
+        "a private key on the curve P-521 (take RSA, P-256 or P-384) is not supported"
+    );
+    let ed448 = PKey::generate_ed448().unwrap();
+    let text = read(&ed448.private_key_to_pem_pkcs8().unwrap(), None)
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("algorithm Ed448"), "{text}");
 }
