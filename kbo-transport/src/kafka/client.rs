@@ -234,7 +234,12 @@ impl Connection {
     }
 
     /// Sends a request and returns the response's body.
-    pub(crate) fn call<R: Ask>(&mut self, version: i16, request: &R) -> Result<Vec<u8>, Trouble> {
+    fn call<R: Ask>(&mut self, version: i16, request: &R) -> Result<Vec<u8>, Trouble> {
+        self.call_for(MAX_FRAME, version, request)
+    }
+
+    /// As [`Self::call`], for a response of at most `most` bytes.
+    pub(crate) fn call_for<R: Ask>(&mut self, most: u32, version: i16, request: &R) -> Result<Vec<u8>, Trouble> {
         self.correlation += 1;
         let mut frame = self.frame(version, request).map_err(|error| {
             Trouble::Failed(NodeError::new(
@@ -257,7 +262,7 @@ impl Connection {
             return Err(Trouble::wrong("it speaks TLS, and was spoken to in plain text"));
         }
         let length = u32::from_be_bytes(length);
-        if length > MAX_FRAME {
+        if length > most {
             return Err(Trouble::wrong(format!(
                 "its answer is no Kafka response: it claims to be {length} bytes long"
             )));

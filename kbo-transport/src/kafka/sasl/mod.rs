@@ -25,7 +25,7 @@ const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 const SASL_AUTHENTICATION_FAILED: i16 = 58;
 
 /// A message of a login is some hundred bytes.
-const LONGEST: usize = 64 * 1024;
+const LONGEST: u32 = 64 * 1024;
 
 /// Who we are to listeners with SASL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,8 +129,8 @@ pub(crate) fn log_in(
 /// Asks for a mechanism.
 fn shake_hands(connection: &mut Connection, mechanism: Mechanism) -> Result<SaslOffer, Trouble> {
     let request = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism.name()));
-    let body = connection.call(SaslHandshakeRequest::SPOKEN.max, &request)?;
-    let offer = SaslOffer::decode(short(&body)?)?;
+    let body = connection.call_for(LONGEST, SaslHandshakeRequest::SPOKEN.max, &request)?;
+    let offer = SaslOffer::decode(&body)?;
     match offer.error {
         0 | UNSUPPORTED_SASL_MECHANISM => Ok(offer),
         code => Err(refusal("SaslHandshake", code, None)),
@@ -169,8 +169,8 @@ fn scrammed(connection: &mut Connection, scram: &Scram, sasl: &Sasl) -> Result<(
 /// One message and its answer.
 fn authenticate(connection: &mut Connection, message: Zeroizing<Vec<u8>>, sasl: &Sasl) -> Result<Vec<u8>, Denied> {
     let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from_owner(message));
-    let body = connection.call(SaslAuthenticateRequest::SPOKEN.max, &request)?;
-    let answer = SaslAuthenticated::decode(short(&body)?).map_err(Trouble::from)?;
+    let body = connection.call_for(LONGEST, SaslAuthenticateRequest::SPOKEN.max, &request)?;
+    let answer = SaslAuthenticated::decode(&body).map_err(Trouble::from)?;
     match answer.error {
         0 => Ok(answer.bytes),
         SASL_AUTHENTICATION_FAILED => Err(Denied::Credentials(refused(format!(
@@ -194,13 +194,6 @@ fn said(message: Option<&str>, sasl: &Sasl) -> String {
     };
     let plain: String = message.chars().filter(|c| !c.is_control()).take(200).collect();
     format!(": {plain}")
-}
-
-fn short(body: &[u8]) -> Result<&[u8], Trouble> {
-    if body.len() > LONGEST {
-        return Err(Trouble::wrong("its answer to a login is too long"));
-    }
-    Ok(body)
 }
 
 fn rejected(why: Rejected) -> Denied {

@@ -311,3 +311,20 @@ async fn what_a_server_says_is_repeated_without_the_password_and_control_charact
     assert!(error.message.contains("[redacted] for you"), "{error}");
     assert!(!error.message.contains('\x1b') && !format!("{error:?}").contains("hunter2"));
 }
+
+#[tokio::test]
+async fn an_answer_to_a_login_that_is_too_long_is_refused_by_its_length_and_not_waited_for() {
+    for key in [17, 36] {
+        let port = fake::serve(move |request| match request.key {
+            17 if key == 36 => Reply::Bytes(frame(request, false, &[0, 0, 0, 0, 0, 0])),
+            // Its length, and nothing of what should follow.
+            _ => Reply::Bytes((64 * 1024 + 1_u32).to_be_bytes().to_vec()),
+        });
+        let access = KafkaAccess {
+            sasl: Some(sasl(Some(Mechanism::Plain), "pen,cil=")),
+            ..KafkaAccess::default()
+        };
+        let error = ask(port, "SASL_PLAINTEXT", access).await.unwrap_err();
+        assert!(error.message.contains("65537 bytes long"), "{error}");
+    }
+}
