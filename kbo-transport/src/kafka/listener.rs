@@ -129,7 +129,8 @@ fn broker_listener<'a>(
             Err(other) => unusable.push((endpoint.name.clone(), other)),
         }
     }
-    let theirs = credentials.client_protocol();
+    // A fault of theirs is told where they are needed.
+    let theirs = credentials.client_protocol().ok().flatten();
     usable.sort_by_cached_key(|(endpoint, protocol)| {
         let suffices = credentials.suffice(config, &endpoint.name, *protocol).is_ok();
         let meant = theirs.as_deref() == Some(protocol.to_string().as_str());
@@ -173,22 +174,29 @@ pub(crate) fn protocol_name<'a>(config: &'a NodeKafkaConfig, listener: &'a str) 
 
 /// Whether nodes that come to the listener as clients are asked for a certificate: brokers come to the controllers' listeners and to the
 /// one between brokers, controllers to their own. Asked is as good as demanded, for a certificate that is not for clients is refused in
-/// both cases. SASL_SSL heeds the listener's own key only (KIP-684).
+/// both cases.
 pub(crate) fn asks_nodes(config: &NodeKafkaConfig, listener: &str) -> bool {
     if !is_among_nodes(config, listener) {
         return false;
     }
-    let own = format!("listener.name.{}.ssl.client.auth", listener.to_ascii_lowercase());
-    let value = match protocol_name(config, listener) {
-        "SSL" => config.own.get(&own).or_else(|| config.own.get("ssl.client.auth")),
-        "SASL_SSL" => config.own.get(&own),
-        _ => None,
-    };
+    let value = client_auth_key(config, listener).and_then(|key| config.own.get(&key));
     value.is_some_and(|value| matches!(value.trim().to_ascii_lowercase().as_str(), "required" | "requested"))
 }
 
+/// The key that says whether the listener asks its clients for certificates; `None` without TLS. SASL_SSL heeds the listener's own key
+/// only (KIP-684).
+pub(crate) fn client_auth_key(config: &NodeKafkaConfig, listener: &str) -> Option<String> {
+    const KEY: &str = "ssl.client.auth";
+    let own = format!("listener.name.{}.{KEY}", listener.to_ascii_lowercase());
+    match protocol_name(config, listener) {
+        "SSL" if config.own.get(&own).is_none() => Some(KEY.to_owned()),
+        "SSL" | "SASL_SSL" => Some(own),
+        _ => None,
+    }
+}
+
 /// Whether the cluster's nodes use the listener among themselves.
-pub(crate) fn is_among_nodes(config: &NodeKafkaConfig, listener: &str) -> bool {
+fn is_among_nodes(config: &NodeKafkaConfig, listener: &str) -> bool {
     let of_controllers = config.controller_listener_names.iter().any(|name| name == listener);
     let between_brokers = match &config.inter_broker_listener_name {
         Some(name) => name == listener,

@@ -16,7 +16,7 @@ use kbo_core::ports::node::{NodeError, NodeErrorKind};
 
 use super::config::NodeKafkaConfig;
 use super::jaas;
-use super::listener::Protocol;
+use super::listener::{Protocol, client_auth_key};
 use super::sasl::{CREDENTIALS, Sasl};
 use super::tls::KafkaAccess;
 use source::Source;
@@ -114,7 +114,7 @@ impl Credentials {
     ) -> Result<(), NodeError> {
         let server = self.server(config, listener);
         if protocol.has_tls()
-            && wants_certificate(server.as_ref(), listener, protocol)?
+            && wants_certificate(config, listener, server.as_ref())?
             && !self.access.has_identity()
             && !self.sources(server.as_ref()).any(Source::has_keystore)
         {
@@ -143,7 +143,7 @@ impl Credentials {
     ) -> Result<Login, NodeError> {
         let mut notes = Vec::new();
         let tls = if protocol.has_tls() {
-            Some(self.tls(config, listener, protocol, &mut notes)?)
+            Some(self.tls(config, listener, &mut notes)?)
         } else {
             None
         };
@@ -166,22 +166,20 @@ impl Credentials {
     }
 
     /// The security protocol of the client properties, in upper case.
-    pub(crate) fn client_protocol(&self) -> Option<String> {
-        let protocol = self.client.as_ref()?.get("security.protocol").ok()??;
-        Some(protocol.trim().to_ascii_uppercase())
+    ///
+    /// # Errors
+    /// What it refers to cannot be read.
+    pub(crate) fn client_protocol(&self) -> Result<Option<String>, NodeError> {
+        let Some(client) = &self.client else { return Ok(None) };
+        let protocol = client.get("security.protocol")?;
+        Ok(protocol.map(|protocol| protocol.to_ascii_uppercase()))
     }
 
     fn sources<'a>(&'a self, server: Option<&'a Source>) -> impl Iterator<Item = &'a Source> {
         self.client.iter().chain(server)
     }
 
-    fn tls(
-        &self,
-        config: &NodeKafkaConfig,
-        listener: &str,
-        protocol: Protocol,
-        notes: &mut Vec<String>,
-    ) -> Result<KafkaAccess, NodeError> {
+    fn tls(&self, config: &NodeKafkaConfig, listener: &str, notes: &mut Vec<String>) -> Result<KafkaAccess, NodeError> {
         let server = self.server(config, listener);
         let server = server.as_ref();
         let mut tls = KafkaAccess {
@@ -203,7 +201,9 @@ impl Credentials {
         {
             match stores::trusted(server) {
                 Ok(trusted) => {
-                    if trusted.is_some() && self.client.is_none() {
+                    // Client properties for TLS have a say of their own on names, even by silence.
+                    let theirs = self.client_protocol()?;
+                    if trusted.is_some() && !matches!(theirs.as_deref(), Some("SSL" | "SASL_SSL")) {
                         tls.verify_hostname &= !server.forgoes_host_names()?;
                     }
                     tls.ca_pem = trusted;
@@ -219,7 +219,7 @@ impl Credentials {
             let own = match (own, server) {
                 (None, Some(server)) => match stores::identity(server) {
                     Ok(own) => own,
-                    Err(error) if wants_certificate(Some(server), listener, protocol)? => return Err(error),
+                    Err(error) if wants_certificate(config, listener, Some(server))? => return Err(error),
                     Err(error) => {
                         notes.push(error.message);
                         None
@@ -241,7 +241,7 @@ impl Credentials {
             return Ok(Some(sasl.clone()));
         }
         if let Some(client) = &self.client {
-            let theirs = self.client_protocol();
+            let theirs = self.client_protocol()?;
             // Who meant the password for TLS alone does not want it sent without.
             let fits = match theirs.as_deref() {
                 Some("SASL_SSL") => protocol.has_tls(),
@@ -302,16 +302,12 @@ fn usual_client(surroundings: &Surroundings) -> Result<Option<Source>, NodeError
     Ok(None)
 }
 
-/// Whether a listener refuses who has no certificate. One with SASL heeds its own key only (KIP-684).
-fn wants_certificate(server: Option<&Source>, listener: &str, protocol: Protocol) -> Result<bool, NodeError> {
-    let Some(server) = server else { return Ok(false) };
-    let value = match protocol {
-        Protocol::SaslSsl => server.get(&format!(
-            "listener.name.{}.ssl.client.auth",
-            listener.to_ascii_lowercase()
-        ))?,
-        _ => server.get("ssl.client.auth")?,
+/// Whether a listener refuses who has no certificate.
+fn wants_certificate(config: &NodeKafkaConfig, listener: &str, server: Option<&Source>) -> Result<bool, NodeError> {
+    let (Some(server), Some(key)) = (server, client_auth_key(config, listener)) else {
+        return Ok(false);
     };
+    let value = server.get(&key)?;
     Ok(value.is_some_and(|value| value.eq_ignore_ascii_case("required")))
 }
 
@@ -351,11 +347,14 @@ fn of_server(server: &Source, config: &NodeKafkaConfig, listener: &str) -> Resul
     let mut fault = None;
     for mechanism in used.into_iter().chain(Mechanism::ALL) {
         let key = format!("{}.sasl.jaas.config", mechanism.name().to_ascii_lowercase());
-        let Some(text) = server.get(&key)? else { continue };
-        match of_jaas(&text, Some(mechanism)) {
+        let found = server.get(&key).and_then(|text| match text {
+            Some(text) => of_jaas(&text, Some(mechanism)).map_err(|why| unreadable(server, &key, why)),
+            None => Ok(None),
+        });
+        match found {
             Ok(Some(sasl)) => return Ok(Some(sasl)),
             Ok(None) => {}
-            Err(why) => fault = fault.or(Some(unreadable(server, &key, why))),
+            Err(error) => fault = fault.or(Some(error)),
         }
     }
     const KEY: &str = "sasl.jaas.config";

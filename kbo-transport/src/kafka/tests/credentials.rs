@@ -184,6 +184,27 @@ async fn an_empty_identification_algorithm_means_any_host_name() {
     assert_eq!(node.ask().await, Ok(KafkaAnswer::Alive));
 }
 
+#[tokio::test]
+async fn the_servers_own_word_on_host_names_counts_unless_client_properties_are_for_tls() {
+    let authority = Identity::authority("lab");
+    let port = fake::serve_tls(authority.issue("elsewhere.example").acceptor(None), alive);
+    let node = Node::new(&format!(
+        "process.roles=broker\nnode.id=4\nlisteners=SSL://127.0.0.1:{port}\nssl.truststore.location=/c/ca.pem\n\
+         ssl.endpoint.identification.algorithm=\n"
+    ));
+    node.put("ca.pem", authority.cert_pem());
+    assert_eq!(node.ask().await, Ok(KafkaAnswer::Alive));
+    for protocol in ["PLAINTEXT", "SASL_PLAINTEXT"] {
+        node.put("client.properties", format!("security.protocol={protocol}\n"));
+        assert_eq!(node.ask().await, Ok(KafkaAnswer::Alive), "{protocol}");
+    }
+    for protocol in ["SSL", "sasl_ssl"] {
+        node.put("client.properties", format!("security.protocol={protocol}\n"));
+        let error = node.ask().await.unwrap_err();
+        assert!(error.message.contains("not trusted"), "{error}");
+    }
+}
+
 #[test]
 fn client_properties_outrank_the_servers_own_login() {
     let server = format!(
@@ -420,6 +441,25 @@ fn the_mechanism_that_the_nodes_use_is_borrowed_before_others_and_faults_of_thos
     ));
     let (user, _, mechanisms) = node.sasl("SASL_SSL", Protocol::SaslSsl).unwrap();
     assert_eq!((user.as_str(), mechanisms), ("admin", vec![Mechanism::Plain]));
+}
+
+#[test]
+fn the_mechanism_of_controllers_counts_for_their_listeners_and_faults_of_providers_do_not_matter_either() {
+    let node = Node::new(&format!(
+        "process.roles=broker,controller\nnode.id=4\nlisteners=SASL_SSL://:9094,CTL://:9093\ncontroller.listener.names=CTL\n\
+         listener.security.protocol.map=CTL:SASL_SSL,SASL_SSL:SASL_SSL\n\
+         config.providers=v\nconfig.providers.v.class=com.example.VaultConfigProvider\n\
+         sasl.mechanism.controller.protocol=PLAIN\n\
+         scram-sha-512.sasl.jaas.config=${{v:kafka:jaas}}\n\
+         scram-sha-256.sasl.jaas.config={SCRAM} username=\"broker\" password=\"x\";\n\
+         plain.sasl.jaas.config={PLAIN} username=\"controller\" password=\"s\";\n"
+    ));
+    assert_eq!(node.sasl("CTL", Protocol::SaslSsl).unwrap().0, "controller");
+    assert_eq!(node.sasl("SASL_SSL", Protocol::SaslSsl).unwrap().0, "broker");
+    // What nothing stands in for is told.
+    let node = Node::new(&format!("{BROKER}scram-sha-512.sasl.jaas.config=broken\n"));
+    let error = node.login("SASL_SSL", Protocol::SaslSsl).unwrap_err();
+    assert!(error.message.contains("scram-sha-512.sasl.jaas.config"), "{error}");
 }
 
 /// KIP-684.
