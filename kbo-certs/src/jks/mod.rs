@@ -39,7 +39,12 @@ impl Jks {
     /// A wrong password, and every kind of bytes that are no JKS.
     pub fn read(bytes: &[u8], password: &Secret, key_password: Option<&Secret>) -> Result<Store, StoreError> {
         // Before anything that the password vouches for is believed.
-        let (body, version, sum, position) = parts(bytes)?;
+        let Parts {
+            body,
+            version,
+            sum,
+            position,
+        } = parts(bytes)?;
         if checksum(body, password).as_slice() != sum {
             // A store that was cut off has a wrong checksum too; what it lacks says more.
             entries(Reader::after(body, position), version, None)?;
@@ -55,7 +60,12 @@ impl Jks {
     /// # Errors
     /// As [`Jks::read`].
     pub fn certificates(bytes: &[u8], password: Option<&Secret>) -> Result<Vec<Certificate>, StoreError> {
-        let (body, version, sum, position) = parts(bytes)?;
+        let Parts {
+            body,
+            version,
+            sum,
+            position,
+        } = parts(bytes)?;
         let store = entries(Reader::after(body, position), version, None)?;
         if password.is_some_and(|password| checksum(body, password).as_slice() != sum) {
             return Err(StoreError::WrongPassword);
@@ -109,8 +119,18 @@ impl Jks {
     }
 }
 
-/// What is under the checksum, the version, the checksum, and where the entries begin.
-fn parts(bytes: &[u8]) -> Result<(&[u8], u32, &[u8], usize), StoreError> {
+/// A store in its parts.
+struct Parts<'a> {
+    /// What is under the checksum.
+    body: &'a [u8],
+    version: u32,
+    /// The checksum.
+    sum: &'a [u8],
+    /// Where the entries begin.
+    position: usize,
+}
+
+fn parts(bytes: &[u8]) -> Result<Parts<'_>, StoreError> {
     let mut reader = Reader::new(bytes);
     if reader.u32("the magic number")? != MAGIC {
         return Err(wire::malformed("it does not begin with FEEDFEED"));
@@ -123,7 +143,12 @@ fn parts(bytes: &[u8]) -> Result<(&[u8], u32, &[u8], usize), StoreError> {
         return Err(wire::malformed("it ends before its checksum"));
     };
     let (body, sum) = bytes.split_at(body);
-    Ok((body, version, sum, reader.position()))
+    Ok(Parts {
+        body,
+        version,
+        sum,
+        position: reader.position(),
+    })
 }
 
 /// All entries up to the end; keys are left protected, and empty, where no password is given.

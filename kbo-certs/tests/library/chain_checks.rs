@@ -2,9 +2,11 @@
 
 use kbo_certs::check::{Code, Expectation, Severity, check};
 use kbo_certs::set::{Options, WildcardSet};
+use openssl::hash::MessageDigest;
+use openssl::x509::X509;
 
 use crate::checks::{codes, expecting, of};
-use crate::support::{DAY, Made, NOW, Wish, authority, made, options};
+use crate::support::{Authority, DAY, Made, NOW, Wish, authority, made, options, p256, sign};
 
 #[test]
 fn a_certificate_and_a_root_without_end_are_good() {
@@ -51,6 +53,60 @@ fn a_root_of_version_1_ends_a_chain_from_the_files_and_from_further_ones() {
         assert_eq!(set.served().len(), 1);
         assert_eq!(codes(&check(&set, &expecting(&["a.example.org"]))), []);
     }
+}
+
+#[test]
+fn a_further_authority_that_is_no_root_is_named_as_what_is_trusted() {
+    let above = authority(&Wish::authority("Above"), None);
+    let v1 = Wish {
+        v1: true,
+        ..Wish::authority("Old")
+    };
+    let old = authority(&v1, Some(&above));
+    let leaf = authority(&Wish::leaf(), Some(&old));
+    let roots = kbo_certs::certificate::read_all(&old.pem()).unwrap();
+    let files = [("key", leaf.key_pem()), ("crt", leaf.pem())];
+    let set = WildcardSet::from_files(files, &Options { roots, ..options() }).unwrap();
+    let report = check(&set, &expecting(&["a.example.org"]));
+    assert_eq!(codes(&report), [(Severity::Note, Code::NoRoot)]);
+    assert!(report.findings[0].text.contains("trusts CN=Old,"), "{report:?}");
+}
+
+#[test]
+fn names_that_an_authority_may_not_issue_for_are_told() {
+    use openssl::x509::X509Extension;
+    let root = authority(&Wish::authority("Root"), None);
+    let key = p256();
+    let plain = sign(&Wish::authority("Limited"), &key, Some(&root));
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_serial_number(plain.serial_number()).unwrap();
+    builder.set_subject_name(plain.subject_name()).unwrap();
+    builder.set_issuer_name(plain.issuer_name()).unwrap();
+    builder.set_not_before(plain.not_before()).unwrap();
+    builder.set_not_after(plain.not_after()).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    for (name, value) in [
+        ("basicConstraints", "critical,CA:TRUE"),
+        ("nameConstraints", "critical,permitted;DNS:example.net"),
+    ] {
+        #[expect(deprecated, reason = "the crate has no builder for name constraints")]
+        let extension = X509Extension::new(None, None, name, value).unwrap();
+        builder.append_extension(extension).unwrap();
+    }
+    builder.sign(&root.key, MessageDigest::sha256()).unwrap();
+    let intermediate = Authority {
+        key,
+        certificate: builder.build(),
+    };
+    let leaf = authority(&Wish::leaf(), Some(&intermediate));
+    let report = of(&Made {
+        root,
+        intermediate,
+        leaf,
+    });
+    assert_eq!(codes(&report), [(Severity::Error, Code::ChainInvalid)]);
+    assert!(report.findings[0].text.contains("nameConstraints"), "{report:?}");
 }
 
 /// A set whose intermediate and leaf are as wished.
