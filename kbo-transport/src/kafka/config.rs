@@ -95,7 +95,7 @@ impl NodeKafkaConfig {
             Some(dir) => find_file(dir, command)?,
             None => None,
         };
-        let mut merged = Properties::new();
+        let mut merged = Quiet::default();
         let mut source = None;
         match file {
             Some(Found {
@@ -103,8 +103,8 @@ impl NodeKafkaConfig {
                 properties,
                 named: true,
             }) => {
-                merged.extend(env);
-                merged.extend(properties);
+                merged.overlay(env);
+                merged.overlay(properties);
                 source = Some(path);
             }
             Some(Found {
@@ -112,20 +112,24 @@ impl NodeKafkaConfig {
                 properties,
                 named: false,
             }) => {
-                merged.extend(properties);
-                merged.extend(env);
+                merged.overlay(properties);
+                merged.overlay(env);
                 source = Some(path);
             }
-            None => merged.extend(env),
+            None => merged.overlay(env),
         }
-        merged.extend(overrides(command));
-        let config = Self::from_properties(&merged, source)?;
+        merged.overlay(overrides(command));
+        let config = Self::of(merged, source)?;
         tracing::debug!(source = ?config.source, node_id = ?config.node_id, controller = config.is_controller, broker = config.is_broker, "Kafka configuration read");
         Ok(config)
     }
 
     /// Takes what matters here out of Kafka's properties.
     pub fn from_properties(properties: &Properties, source: Option<PathBuf>) -> Result<Self, NodeError> {
+        Self::of(Quiet::new(properties.clone()), source)
+    }
+
+    fn of(properties: Quiet, source: Option<PathBuf>) -> Result<Self, NodeError> {
         let whence = match &source {
             Some(path) => path.display().to_string(),
             None => "the container's environment".to_owned(),
@@ -136,7 +140,7 @@ impl NodeKafkaConfig {
                 format!("{key} in {whence} is {value:?}, which is not understood"),
             )
         };
-        let get = |key: &str| properties.get(key).map(|v| v.trim()).filter(|v| !v.is_empty());
+        let get = |key: &str| properties.get(key).map(str::trim).filter(|v| !v.is_empty());
 
         let Some(roles) = get("process.roles") else {
             let error = NodeError::new(NodeErrorKind::State, format!("no process.roles in {whence}"));
@@ -148,7 +152,6 @@ impl NodeKafkaConfig {
         };
         let mut config = Self {
             source: source.clone(),
-            own: Quiet::new(properties.clone()),
             ..Self::default()
         };
         for role in list(roles) {
@@ -214,6 +217,7 @@ impl NodeKafkaConfig {
             .flatten()
             .map(str::to_owned)
             .collect();
+        config.own = properties;
         Ok(config)
     }
 }
@@ -259,12 +263,9 @@ fn list(value: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Kafka's keys out of the environment of apache/kafka and cp-kafka (`KAFKA_`), and of the images that prefix `KAFKA_CFG_`.
-fn env_properties(env: &[(String, String)]) -> Properties {
-    let mut out = Properties::new();
-    for (name, value) in env {
-        let Some(rest) = name.strip_prefix("KAFKA_") else {
-            continue;
-        };
+fn env_properties(env: &[(String, String)]) -> Quiet {
+    let known = env.iter().filter_map(|(name, value)| {
+        let rest = name.strip_prefix("KAFKA_")?;
         let rest = rest.strip_prefix("CFG_").unwrap_or(rest);
         // The longest run first, as the images' scripts do: `___` is `-`, `__` is `_`, `_` is `.`.
         let key = rest
@@ -272,13 +273,13 @@ fn env_properties(env: &[(String, String)]) -> Properties {
             .replace("__", "\u{0}")
             .replace('_', ".")
             .replace('\u{0}', "_");
-        out.insert(key.to_ascii_lowercase(), value.clone());
-    }
-    out
+        Some((key.to_ascii_lowercase(), value.clone()))
+    });
+    known.collect()
 }
 
 /// `--override key=value` of kafka.Kafka's command line.
-fn overrides(command: &[String]) -> Properties {
+fn overrides(command: &[String]) -> Quiet {
     let words: Vec<&str> = words(command).collect();
     let pairs = words
         .windows(2)
@@ -298,7 +299,7 @@ fn words(command: &[String]) -> impl Iterator<Item = &str> {
 /// A properties file of a Kafka node.
 struct Found {
     path: PathBuf,
-    properties: Properties,
+    properties: Quiet,
     /// Whether the command names it.
     named: bool,
 }
@@ -340,14 +341,14 @@ fn first_kafka_file(paths: impl IntoIterator<Item = PathBuf>, named: bool) -> Re
         let Some(properties) = read_properties(&path)? else {
             continue;
         };
-        if properties.contains_key("process.roles") {
+        if properties.get("process.roles").is_some() {
             return Ok(Some(Found {
                 path,
                 properties,
                 named,
             }));
         }
-        if second_best.is_none() && properties.contains_key("node.id") {
+        if second_best.is_none() && properties.get("node.id").is_some() {
             second_best = Some(Found {
                 path,
                 properties,
@@ -373,7 +374,7 @@ fn only_kafka_file(dir: &Path) -> Result<Option<Found>, NodeError> {
         for path in entries.flatten().map(|entry| entry.path()) {
             if path.extension().is_some_and(|extension| extension == "properties")
                 && let Some(properties) = read_properties(&path)?
-                && (properties.contains_key("process.roles") || properties.contains_key("node.id"))
+                && (properties.get("process.roles").is_some() || properties.get("node.id").is_some())
             {
                 found.push(Found {
                     path,
@@ -401,7 +402,7 @@ fn is_absence(error: &std::io::Error) -> bool {
 }
 
 /// `None` where there is no such regular file.
-fn read_properties(path: &Path) -> Result<Option<Properties>, NodeError> {
+fn read_properties(path: &Path) -> Result<Option<Quiet>, NodeError> {
     let failed = |error: std::io::Error| {
         NodeError::new(
             NodeErrorKind::Io,
@@ -409,13 +410,14 @@ fn read_properties(path: &Path) -> Result<Option<Properties>, NodeError> {
         )
     };
     // Looked at before it is opened: opening a FIFO would wait for a writer.
-    match std::fs::metadata(path) {
-        Ok(meta) if meta.is_file() => {}
+    let length = match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => meta.len().min(MAX_FILE),
         Ok(_) => return Ok(None),
         Err(error) if is_absence(&error) => return Ok(None),
         Err(error) => return Err(failed(error)),
-    }
-    let mut bytes = Zeroizing::new(Vec::new());
+    };
+    // Room for all of it at once: a buffer that grows would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes))
         .map_err(failed)?;
@@ -478,6 +480,14 @@ mod tests {
         assert_eq!(config.bootstrap_servers.len(), 2);
         assert_eq!(config.log_dirs, ["/d1", "/d2"]);
         assert_eq!(config.inter_broker_listener_name.as_deref(), Some("PLAINTEXT"));
+    }
+
+    /// As `Properties.load` of Java reads a stream.
+    #[test]
+    fn a_file_is_read_byte_by_byte() {
+        let dir = dir_with(&[("server.properties", &format!("{BROKER}ssl.key.password=p\u{e4}\n"))]);
+        let config = NodeKafkaConfig::read(Some(dir.path()), &[], &[]).unwrap();
+        assert_eq!(config.own.get("ssl.key.password"), Some("p\u{c3}\u{a4}"));
     }
 
     #[test]
@@ -566,7 +576,14 @@ mod tests {
     #[test]
     fn underscores_become_what_the_images_make_of_them() {
         let keys = env_properties(&env(&[("KAFKA_A_B", "1"), ("KAFKA_A__B", "2"), ("KAFKA_A___B", "3")]));
-        assert_eq!(keys.keys().collect::<Vec<_>>(), ["a-b", "a.b", "a_b"]);
+        let expected = [("a.b", "1"), ("a_b", "2"), ("a-b", "3")];
+        assert_eq!(
+            keys,
+            expected
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into_iter()
+                .collect()
+        );
     }
 
     #[test]

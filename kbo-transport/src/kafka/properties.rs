@@ -23,6 +23,29 @@ impl Quiet {
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
+
+    /// Lays others over them: of a key in both, what the others have counts.
+    pub(super) fn overlay(&mut self, mut others: Self) {
+        for (key, value) in std::mem::take(&mut others.0) {
+            self.put(key, value);
+        }
+    }
+
+    fn put(&mut self, key: String, value: String) {
+        if let Some(mut old) = self.0.insert(key, value) {
+            old.zeroize();
+        }
+    }
+}
+
+impl FromIterator<(String, String)> for Quiet {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        let mut all = Self::default();
+        for (key, value) in pairs {
+            all.put(key, value);
+        }
+        all
+    }
 }
 
 impl std::fmt::Debug for Quiet {
@@ -38,9 +61,11 @@ impl Drop for Quiet {
 }
 
 /// Reads a .properties file as Kafka does, whose `Properties.load` takes each byte for a character (ISO 8859-1).
-pub(super) fn parse_bytes(bytes: &[u8]) -> Properties {
-    let text: Zeroizing<String> = Zeroizing::new(bytes.iter().map(|byte| char::from(*byte)).collect());
-    parse(&text)
+pub(super) fn parse_bytes(bytes: &[u8]) -> Quiet {
+    // Room for all of it at once: a text that grows would leave copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(2 * bytes.len()));
+    text.extend(bytes.iter().map(|byte| char::from(*byte)));
+    Quiet::new(parse(&text))
 }
 
 /// Reads a .properties text. There is no text that it refuses: what is odd is read as Java reads it.
@@ -52,7 +77,7 @@ pub fn parse(text: &str) -> Properties {
         if first.is_empty() || first.starts_with(['#', '!']) {
             continue;
         }
-        let mut logical = first.to_owned();
+        let mut logical = Zeroizing::new(first.to_owned());
         while ends_in_continuation(&logical) {
             logical.pop();
             // A backslash at the very end of the file continues into nothing.
@@ -100,7 +125,7 @@ fn split_entry(line: &str) -> (String, String) {
     if chars.next_if(|&c| matches!(c, '=' | ':')).is_some() {
         skip_blanks(&mut chars);
     }
-    let mut value = String::new();
+    let mut value = String::with_capacity(line.len());
     while let Some(c) = chars.next() {
         if c == '\\' {
             unescape(&mut chars, &mut value);

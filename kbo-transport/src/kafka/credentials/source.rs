@@ -43,7 +43,7 @@ impl Source {
         let Some(bytes) = read(path, MAX_PROPERTIES)? else {
             return Ok(None);
         };
-        let properties = Quiet::new(properties::parse_bytes(&bytes));
+        let properties = properties::parse_bytes(&bytes);
         Ok(Some(Self::new(
             path.display().to_string(),
             properties,
