@@ -1,5 +1,6 @@
 //! The prober against servers that speak Kafka's bytes, well or badly.
 
+mod borrowed;
 mod certs;
 mod credentials;
 mod fake;
