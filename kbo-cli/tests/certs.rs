@@ -312,7 +312,12 @@ fn a_password_that_cannot_be_had_is_wrong_configuration() {
 fn a_folder_without_a_set_is_wrong_configuration() {
     let scene = Scene::new((-1, 60));
     fs::remove_dir_all(scene.path("acme")).unwrap();
-    assert_eq!(scene.check().0, 2);
+    let (code, document) = scene.check();
+    assert_eq!(code, 2);
+    assert!(
+        document["hint"].as_str().unwrap().contains("certs.source"),
+        "{document}"
+    );
     fs::create_dir(scene.path("acme")).unwrap();
     let (code, document) = scene.check();
     assert_eq!(code, 2);
@@ -320,6 +325,33 @@ fn a_folder_without_a_set_is_wrong_configuration() {
         document["verdict"].as_str().unwrap().contains("has no files of a set"),
         "{document}"
     );
+}
+
+#[test]
+fn what_is_lacking_is_told_with_the_key_that_gives_it() {
+    let scene = Scene::new((-1, 60));
+    let key = scene.path("acme/wildcard.example.org-ACME.key");
+    let text = fs::read(&key).unwrap();
+    let pem = openssl::pkey::PKey::private_key_from_pem(&text).unwrap();
+    let encrypted = pem.private_key_to_pem_pkcs8_passphrase(openssl::symm::Cipher::aes_256_cbc(), b"hush");
+    fs::write(&key, encrypted.unwrap()).unwrap();
+    let (code, document) = scene.check();
+    assert_eq!(code, 3, "{document}");
+    assert!(
+        document["hint"].as_str().unwrap().contains("certs.key_passphrase_file"),
+        "{document}"
+    );
+    let leaf = scene.authority.leaf(9, &["*.other.net"], (-1, 60));
+    for (part, bytes) in [("crt", leaf.certificate.to_pem().unwrap()), ("key", text)] {
+        fs::write(
+            scene.path("acme").join(format!("wildcard.other.net-ACME.{part}")),
+            bytes,
+        )
+        .unwrap();
+    }
+    let (code, document) = scene.check();
+    assert_eq!(code, 2, "{document}");
+    assert!(document["hint"].as_str().unwrap().contains("domain = "), "{document}");
 }
 
 #[test]

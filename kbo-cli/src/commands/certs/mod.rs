@@ -14,6 +14,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use kbo_certs::certificate::read_all;
 use kbo_certs::check::{Code, Finding, Severity};
+use kbo_certs::folder::FolderError;
+use kbo_certs::key::KeyError;
 use kbo_certs::{Expectation, Layout, Options, Report, SetError, WildcardSet};
 use kbo_core::report::{Outcome, chain};
 use kbo_transport::ssh::read_passphrase;
@@ -154,8 +156,37 @@ fn load(context: &Context, now: Timestamp) -> Result<WildcardSet, Trouble> {
             SetError::Folder(_) => Outcome::Usage,
             _ => Outcome::Refused,
         };
-        Trouble::new(outcome, chain(&error))
+        let trouble = Trouble::new(outcome, chain(&error));
+        match key_to_set(&error) {
+            Some(hint) => trouble.hint(hint),
+            None => trouble,
+        }
     })
+}
+
+/// The key of kbo.toml that helps against an error.
+fn key_to_set(error: &SetError) -> Option<&'static str> {
+    let hint = match error {
+        SetError::Key {
+            source: KeyError::PassphraseNeeded,
+            ..
+        } => "certs.key_passphrase_file names a file (mode 0600) of which the first line opens the key",
+        SetError::Key {
+            source: KeyError::WrongPassphrase,
+            ..
+        } => "see the first line of the file that certs.key_passphrase_file names",
+        SetError::Folder(FolderError::Several { .. }) => "domain = \"...\" under [certs] says which one is meant",
+        SetError::Folder(FolderError::Other { .. }) => "see domain under [certs]",
+        SetError::Folder(FolderError::Nothing { .. }) => "see source and names under [certs]",
+        SetError::Folder(FolderError::Read { .. }) => {
+            "certs.source is the folder that the ACME client leaves certificates in"
+        }
+        SetError::NoCertificate { .. } | SetError::NoLeaf { .. } => {
+            "put the certificate into the folder of certs.source (the ACME client's crt or fullchain file)"
+        }
+        _ => return None,
+    };
+    Some(hint)
 }
 
 fn authorities(path: &Path) -> Result<Vec<kbo_certs::store::Certificate>, Trouble> {
