@@ -6,8 +6,7 @@
 //! ```
 //! use std::path::Path;
 //!
-//! use kbo_certs::{Expectation, Format, Host, Layout, Options, Pkcs12, Profile, Recipe, WildcardSet, check, make};
-//! use kbo_core::secret::Secret;
+//! use kbo_certs::{Expectation, Format, Host, Layout, Options, Pkcs12, Profile, Recipe, Secret, WildcardSet, check, make};
 //!
 //! # let now: jiff::Timestamp = "2027-06-01T00:00:00Z".parse()?;
 //! # let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/set"));
@@ -65,3 +64,7 @@ pub use jks::Jks;
 pub use make::{Format, Made, MakeError, Recipe, make};
 pub use pkcs12::{Pkcs12, Profile};
 pub use set::{Options, SetError, WildcardSet};
+pub use store::{Certificate, Content, Entry, PrivateKey, Store};
+
+// What passwords are given as: nobody needs kbo-core for it.
+pub use kbo_core::secret::Secret;
