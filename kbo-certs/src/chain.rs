@@ -19,8 +19,9 @@ pub struct Chain {
 }
 
 /// Finds the shortest way from `leaf` to a self-signed certificate: of those that are valid at `now`, else of all. Where none leads
-/// there, the longest that can be had step by step. The same certificates in another order, or more than once, make the same chain: where one name has several certificates
-/// (an authority that is also signed by another one), those that are valid at `now` come first, then those that end last.
+/// there, the longest that can be had step by step. The same certificates in another order, or more than once, make the same chain:
+/// where one name has several certificates (an authority that is also signed by another one), those that are valid at `now` come
+/// first, then those that end last.
 pub fn order(leaf: &Parsed, others: &[Parsed], now: Timestamp) -> Chain {
     let mut pool: Vec<&Parsed> = others.iter().filter(|other| *other != leaf).collect();
     pool.sort_by_key(|one| {
