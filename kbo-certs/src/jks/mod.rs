@@ -39,19 +39,13 @@ impl Jks {
     /// A wrong password, and every kind of bytes that are no JKS.
     pub fn read(bytes: &[u8], password: &Secret, key_password: Option<&Secret>) -> Result<Store, StoreError> {
         // Before anything that the password vouches for is believed.
-        let Parts {
-            body,
-            version,
-            sum,
-            position,
-        } = parts(bytes)?;
-        if checksum(body, password).as_slice() != sum {
+        let parts = parts(bytes)?;
+        if !parts.fit(password) {
             // A store that was cut off has a wrong checksum too; what it lacks says more.
-            entries(Reader::after(body, position), version, None)?;
+            parts.entries(None)?;
             return Err(StoreError::WrongPassword);
         }
-        let key_password = key_password.unwrap_or(password);
-        entries(Reader::after(body, position), version, Some(key_password))
+        parts.entries(Some(key_password.unwrap_or(password)))
     }
 
     /// The certificates that a truststore vouches for, as Java reads one: those that are trusted, and the first of each key's chain.
@@ -60,14 +54,9 @@ impl Jks {
     /// # Errors
     /// As [`Jks::read`].
     pub fn certificates(bytes: &[u8], password: Option<&Secret>) -> Result<Vec<Certificate>, StoreError> {
-        let Parts {
-            body,
-            version,
-            sum,
-            position,
-        } = parts(bytes)?;
-        let store = entries(Reader::after(body, position), version, None)?;
-        if password.is_some_and(|password| checksum(body, password).as_slice() != sum) {
+        let parts = parts(bytes)?;
+        let store = parts.entries(None)?;
+        if password.is_some_and(|password| !parts.fit(password)) {
             return Err(StoreError::WrongPassword);
         }
         let certificates = store.entries.into_iter().filter_map(|entry| match entry.content {
@@ -128,6 +117,18 @@ struct Parts<'a> {
     sum: &'a [u8],
     /// Where the entries begin.
     position: usize,
+}
+
+impl Parts<'_> {
+    /// Whether the checksum is that of the body with this password.
+    fn fit(&self, password: &Secret) -> bool {
+        checksum(self.body, password).as_slice() == self.sum
+    }
+
+    /// All entries; keys are opened with a password only.
+    fn entries(&self, password: Option<&Secret>) -> Result<Store, StoreError> {
+        entries(Reader::after(self.body, self.position), self.version, password)
+    }
 }
 
 fn parts(bytes: &[u8]) -> Result<Parts<'_>, StoreError> {
