@@ -12,8 +12,8 @@ use super::layout::{Found, Layout, trash_beside};
 
 /// Removes unfinished backups whose writers are dead, and removals that were themselves cut short.
 ///
-/// Backups begin in `rotated/` only, so nothing under `pinned/` is ever removed: a folder without a manifest there is one
-/// that a person is just copying in. So is one in `rotated/` of which there is no claim: whatever a run begins, it claims first.
+/// Whatever a run begins, in `rotated/` or as an import in `pinned/`, it claims first: a folder without a manifest of which there is no
+/// claim is one that a person is just copying in, and stays.
 pub(super) fn sweep(layout: &Layout) -> Result<Vec<BackupId>, StoreError> {
     if !layout.check()? {
         return Ok(Vec::new());
@@ -21,7 +21,7 @@ pub(super) fn sweep(layout: &Layout) -> Result<Vec<BackupId>, StoreError> {
     let _alone = layout.hold()?;
     let mut swept = Vec::new();
     for found in layout.scan()? {
-        if found.pinned || is_committed(&found) {
+        if is_committed(&found) {
             continue;
         }
         // Locks are per cluster, and a store may serve several: what another cluster's run is writing stays.
@@ -29,6 +29,8 @@ pub(super) fn sweep(layout: &Layout) -> Result<Vec<BackupId>, StoreError> {
             match claim_of(&layout.claim(&found.id))? {
                 Claim::Held => continue,
                 Claim::Dead => {}
+                // In pinned/ that is how people pin by hand.
+                Claim::None if found.pinned => continue,
                 Claim::None => {
                     let folder = found.dir.display();
                     tracing::warn!(

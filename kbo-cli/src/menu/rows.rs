@@ -3,37 +3,10 @@
 use jiff::Timestamp;
 use kbo_core::manifest::Manifest;
 use kbo_core::ports::store::Listed;
-use kbo_core::text::human;
+use kbo_core::text::{ago, human};
 
 /// The columns of [`row`].
 pub(super) const HEAD: [&str; 7] = ["BACKUP", "AGE", "KIND", "DATA", "STORED", "DOWN", ""];
-
-/// How long ago that was.
-pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
-    let seconds = now.duration_since(then).as_secs();
-    match seconds {
-        // Clocks differ a little; a backup from the future is worth a look.
-        ..=-120 => format!("in {}", time(-seconds)),
-        -119..60 => "just now".to_owned(),
-        _ => format!("{} ago", time(seconds)),
-    }
-}
-
-/// The one or two largest units.
-fn time(seconds: i64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    let with = |large: String, rest: i64, unit: &str| match rest {
-        0 => large,
-        rest => format!("{large} {rest} {unit}"),
-    };
-    match (days, hours, minutes) {
-        (0, 0, minutes) => format!("{minutes} min"),
-        (0, 1..10, _) => with(format!("{hours} h"), minutes % 60, "min"),
-        (0, _, _) => format!("{hours} h"),
-        (1..10, _, _) => with(format!("{days} d"), hours % 24, "h"),
-        _ => format!("{days} d"),
-    }
-}
 
 /// The backups of a cluster, newest first, and those of which nobody knows whose they are.
 pub(super) fn of_cluster<'a>(listed: &'a [Listed], cluster: &str) -> Vec<&'a Listed> {
