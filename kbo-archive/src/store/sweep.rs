@@ -26,7 +26,11 @@ pub(super) fn sweep(layout: &Layout) -> Result<Vec<BackupId>, StoreError> {
         }
         // Locks are per cluster, and a store may serve several: what another cluster's run is writing stays.
         if !found.trash {
-            match claim_of(&layout.claim(&found.id))? {
+            let claim = layout.claim(&found.id);
+            // Of a folder in pinned/ only the claim that says so: a person may be copying one there whose twin a run has begun.
+            let is_of_it = found.pinned == fs::read(&claim).is_ok_and(|text| text == CLAIM_OF_PINNED);
+            match claim_of(&claim)? {
+                Claim::Held | Claim::Dead if !is_of_it => continue,
                 Claim::Held => continue,
                 Claim::Dead => {}
                 // In pinned/ that is how people pin by hand.
@@ -93,6 +97,9 @@ pub(super) fn drop_empty_dates(dir: &Path) {
         }
     }
 }
+
+/// What stands in the claim of a backup that is written into pinned/.
+pub(super) const CLAIM_OF_PINNED: &[u8] = b"pinned";
 
 /// What there is of a claim.
 #[derive(PartialEq, Eq)]

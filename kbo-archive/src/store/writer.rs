@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +22,7 @@ use super::durable::{
 };
 use super::keep;
 use super::layout::Layout;
-use super::sweep::discard;
+use super::sweep::{CLAIM_OF_PINNED, discard};
 
 /// A backup being written.
 pub(super) struct DirWriter {
@@ -79,6 +80,12 @@ pub(super) fn begin(
         Err(TryLockError::WouldBlock) => return Err(StoreError::Taken(id.to_string())),
         Err(TryLockError::Error(error)) => return Err(failed("lock", &claim_path)(error)),
     }
+    // One of a dead run may be there, and say otherwise.
+    let says: &[u8] = if pin.is_some() { CLAIM_OF_PINNED } else { b"" };
+    claim
+        .set_len(0)
+        .and_then(|()| claim.write_all_at(says, 0))
+        .map_err(failed("write", &claim_path))?;
     if let Some(day) = dir.parent() {
         ensure_dir(day)?;
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kbo_core::manifest::Manifest;
 use kbo_core::ports::store::Listed;
-use kbo_core::text::{ago, human};
+use kbo_core::text::{ago, clip, human, one_line};
 
 /// The columns of [`row`].
 pub(super) const HEAD: [&str; 7] = ["BACKUP", "AGE", "KIND", "DATA", "STORED", "DOWN", ""];
@@ -49,7 +49,15 @@ fn down(manifest: &Manifest) -> String {
 pub(super) fn remarks(backup: &Listed) -> Vec<String> {
     let mut remarks = vec![];
     if let Some(damage) = damage(backup) {
-        remarks.push(format!("DAMAGED: {damage}"));
+        remarks.push(format!("DAMAGED: {}", one_line(&clip(damage, 120))));
+    }
+    if let Ok(manifest) = &backup.manifest {
+        if manifest.is_unclean() {
+            remarks.push("NOT STOPPED CLEANLY".to_owned());
+        }
+        if !manifest.source_damage().is_empty() {
+            remarks.push("OF DAMAGED DATA".to_owned());
+        }
     }
     if backup.pinned {
         let reason = backup.pin.as_ref().and_then(|pin| pin.reason.as_ref());
