@@ -9,7 +9,7 @@ use kbo_core::orchestrator::condition;
 use kbo_core::ports::node::ContainerState;
 use kbo_core::ports::store::{Listed, LockOwner};
 use kbo_core::retention::Condition;
-use kbo_core::text::{ago, human};
+use kbo_core::text::{ago, human, one_line};
 
 use super::rows;
 
@@ -109,7 +109,9 @@ impl Seen {
         lines.extend(self.attention());
         lines.push((backup_tone, backup));
         lines.extend(self.node_lines());
-        lines
+        // Engines and hosts have said some of it.
+        let shown = |(tone, line): Line| (tone, one_line(&line).into_owned());
+        lines.into_iter().map(shown).collect()
     }
 
     /// How many nodes run.

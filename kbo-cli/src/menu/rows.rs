@@ -73,6 +73,8 @@ pub(super) fn remarks(backup: &Listed) -> Vec<String> {
 
 /// Rows as lines with their columns aligned, those listed in `right` to the right.
 pub(super) fn aligned(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
+    let shown = |row: &Vec<String>| row.iter().map(|cell| one_line(cell).into_owned()).collect();
+    let rows: &[Vec<String>] = &rows.iter().map(shown).collect::<Vec<_>>();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let length = |cell: &String| cell.chars().count();
     let widths: Vec<usize> = (0..columns)
