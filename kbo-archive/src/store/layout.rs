@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{MANIFEST, archive_name_problem};
 use super::durable::{ensure_dir, format, io, open_or_create, remove_file, sync_dir, write_new};
+use super::sealed;
 
 /// The format of a store's tree that this version writes and reads.
 /// Written since journals, manifests and leases tell what version 0.1.0 does not know of, so that it refuses the store rather
@@ -28,6 +29,8 @@ const TRASH_PREFIX: &str = ".trash-";
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     root: PathBuf,
+    /// Whether backups are looked for though the store's own record is damaged.
+    is_tolerant: bool,
 }
 
 /// The content of `kbo-store.json`.
@@ -74,7 +77,17 @@ impl Found {
 
 impl Layout {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self {
+            root,
+            is_tolerant: false,
+        }
+    }
+
+    pub(super) fn tolerant(&self) -> Self {
+        Self {
+            root: self.root.clone(),
+            is_tolerant: true,
+        }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -87,6 +100,21 @@ impl Layout {
 
     pub(super) fn journals(&self, cluster: &ClusterName) -> PathBuf {
         self.root.join(CONTROL).join("journal").join(cluster.as_str())
+    }
+
+    /// The cluster id that the backups of a name are to have.
+    pub(super) fn identity(&self, cluster: &ClusterName) -> PathBuf {
+        self.notes("identity").join(format!("{cluster}.json"))
+    }
+
+    /// A folder of notes.
+    pub(super) fn notes(&self, what: &str) -> PathBuf {
+        self.root.join(CONTROL).join(what)
+    }
+
+    /// The store's own record.
+    pub(super) fn record(&self) -> PathBuf {
+        self.root.join(STORE_FILE)
     }
 
     /// What the last runs of a kind came to.
@@ -120,10 +148,23 @@ impl Layout {
 
     /// Refuses a store of a later format; tells whether there is a store at all.
     pub(super) fn check(&self) -> Result<bool, StoreError> {
-        Ok(self.record()?.is_some())
+        match self.read_record() {
+            Err(StoreError::Format { .. }) if self.is_tolerant => Ok(true),
+            checked => Ok(checked?.is_some()),
+        }
     }
 
-    fn record(&self) -> Result<Option<StoreRecord>, StoreError> {
+    /// What is wrong with the store's own record, to the byte.
+    pub(super) fn record_finding(&self) -> Option<String> {
+        let text = match fs::read(self.record()) {
+            Ok(text) => text,
+            Err(error) => return Some(format!("{STORE_FILE} cannot be read: {error}")),
+        };
+        let record = sealed::unseal::<StoreRecord>(&text);
+        record.err().map(|why| format!("{STORE_FILE} is damaged: {why}"))
+    }
+
+    fn read_record(&self) -> Result<Option<StoreRecord>, StoreError> {
         let path = self.root.join(STORE_FILE);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -158,11 +199,11 @@ impl Layout {
             ensure_dir(&self.root.join(CONTROL).join(folder))?;
         }
         let is_current = |known: &Option<StoreRecord>| known.as_ref().is_some_and(|known| known.format == STORE_FORMAT);
-        if is_current(&self.record()?) {
+        if is_current(&self.read_record()?) {
             return Ok(());
         }
         let _alone = self.hold()?;
-        let known = self.record()?;
+        let known = self.read_record()?;
         if is_current(&known) {
             return Ok(());
         }
@@ -177,8 +218,7 @@ impl Layout {
             created,
         };
         let path = self.root.join(STORE_FILE);
-        let mut text = serde_json::to_string_pretty(&record).map_err(|error| format(&path, error.to_string()))?;
-        text.push('\n');
+        let text = sealed::seal(&record).map_err(|why| format(&path, why))?;
         let temp = self.root.join(CONTROL).join("kbo-store.json.tmp");
         remove_file(&temp)?;
         write_new(&temp, text.as_bytes())?;
@@ -313,7 +353,7 @@ mod tests {
         layout.scan().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), text, "reading leaves it as it is");
         layout.ensure().unwrap();
-        let record = layout.record().unwrap().unwrap();
+        let record = layout.read_record().unwrap().unwrap();
         // Version 0.1.0 takes the number 1 and no other.
         assert_eq!(
             (record.format, record.id.as_str()),

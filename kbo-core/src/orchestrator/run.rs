@@ -94,6 +94,8 @@ pub(super) struct Run<'a> {
     unwritten: AtomicBool,
     /// The backup being written.
     pub(super) writer: Option<Arc<dyn BackupWriter>>,
+    /// When the run began, by the wall clock and by one that no hand can turn.
+    pub(super) begun: (Timestamp, Duration),
 }
 
 /// Why a run goes no further.
@@ -126,6 +128,7 @@ impl<'a> Run<'a> {
             undoing: AtomicBool::new(false),
             unwritten: AtomicBool::new(false),
             writer,
+            begun: (o.clock.now(), o.clock.monotonic()),
         }
     }
 
