@@ -351,7 +351,7 @@ fn a_rotation_that_would_take_most_of_what_there_is_is_withheld_until_somebody_h
 fn backups_of_another_cluster_id_are_shown_as_such_and_go_only_by_their_own_name() {
     const NEW: &str = "BBBBBBBBBBBBBBBBBBBBBB";
     let scene = Scene::new();
-    scene.configure("[retention]\ndays = 0\n");
+    scene.configure("[retention]\ndays = 1\n");
     let old = "AkU3OEVBNTcwNTJENDM2Qg";
     for id in ["20261120T030000Z", "20261121T030000Z"] {
         forged(&scene, "cluster", id, |_| {});

@@ -1,7 +1,7 @@
 //! `kbo adopt`: the store goes by another cluster id from now on.
 
 use kbo_core::belonging::Belonging;
-use kbo_core::ids::ClusterId;
+use kbo_core::ids::{ClusterId, InvalidId};
 use kbo_core::ports::store::BackupStore;
 use kbo_core::report::Outcome;
 use serde::Serialize;
@@ -22,7 +22,10 @@ struct Document<'a> {
     verdict: &'a str,
 }
 
-pub(super) async fn run(context: &Context, id: &ClusterId) -> Ended {
+pub(super) async fn run(context: &Context, text: &str) -> Ended {
+    let id: &ClusterId = &text
+        .parse()
+        .map_err(|error: InvalidId| Trouble::new(Outcome::Usage, error.to_string()))?;
     let name = &context.config.cluster_name;
     if let Some(configured) = context.config.cluster_id.as_ref().filter(|configured| *configured != id) {
         let text = format!("kbo.toml names the cluster id {configured}, not {id}");

@@ -359,7 +359,8 @@ async fn a_cluster_that_was_formatted_anew_is_refused_until_its_id_is_adopted_an
     });
     scene.cluster.clock().advance(Duration::from_secs(3600));
     // The other way round: the store goes by another id than the nodes have.
-    let orchestrator = scene.orchestrator(None);
+    let mut orchestrator = scene.orchestrator(None);
+    orchestrator.cluster_id = None;
     orchestrator.store.adopt(&orchestrator.name, &NEW.parse().unwrap()).await.unwrap();
     let refused = scene.run(&orchestrator).await;
     assert_eq!(refused.outcome, Outcome::Refused, "{refused:#?}");
