@@ -112,11 +112,6 @@ impl Layout {
         self.root.join(CONTROL).join(what)
     }
 
-    /// The store's own record.
-    pub(super) fn record(&self) -> PathBuf {
-        self.root.join(STORE_FILE)
-    }
-
     /// What the last runs of a kind came to.
     pub(super) fn last_runs(&self, cluster: &ClusterName, kind: BackupKind) -> PathBuf {
         let folder = self.root.join(CONTROL).join("last").join(cluster.as_str());
@@ -148,15 +143,15 @@ impl Layout {
 
     /// Refuses a store of a later format; tells whether there is a store at all.
     pub(super) fn check(&self) -> Result<bool, StoreError> {
-        match self.read_record() {
+        match self.record() {
             Err(StoreError::Format { .. }) if self.is_tolerant => Ok(true),
-            checked => Ok(checked?.is_some()),
+            known => Ok(known?.is_some()),
         }
     }
 
     /// What is wrong with the store's own record, to the byte.
     pub(super) fn record_finding(&self) -> Option<String> {
-        let text = match fs::read(self.record()) {
+        let text = match fs::read(self.root.join(STORE_FILE)) {
             Ok(text) => text,
             Err(error) => return Some(format!("{STORE_FILE} cannot be read: {error}")),
         };
@@ -164,7 +159,7 @@ impl Layout {
         record.err().map(|why| format!("{STORE_FILE} is damaged: {why}"))
     }
 
-    fn read_record(&self) -> Result<Option<StoreRecord>, StoreError> {
+    fn record(&self) -> Result<Option<StoreRecord>, StoreError> {
         let path = self.root.join(STORE_FILE);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -199,11 +194,11 @@ impl Layout {
             ensure_dir(&self.root.join(CONTROL).join(folder))?;
         }
         let is_current = |known: &Option<StoreRecord>| known.as_ref().is_some_and(|known| known.format == STORE_FORMAT);
-        if is_current(&self.read_record()?) {
+        if is_current(&self.record()?) {
             return Ok(());
         }
         let _alone = self.hold()?;
-        let known = self.read_record()?;
+        let known = self.record()?;
         if is_current(&known) {
             return Ok(());
         }
@@ -353,7 +348,7 @@ mod tests {
         layout.scan().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), text, "reading leaves it as it is");
         layout.ensure().unwrap();
-        let record = layout.read_record().unwrap().unwrap();
+        let record = layout.record().unwrap().unwrap();
         // Version 0.1.0 takes the number 1 and no other.
         assert_eq!(
             (record.format, record.id.as_str()),

@@ -22,7 +22,7 @@ pub(crate) struct RotateArgs {
 pub(crate) struct AdoptArgs {
     /// The id, as `kbo check` names it
     #[arg(value_name = "CLUSTER_ID", allow_hyphen_values = true)]
-    pub(crate) cluster_id: ClusterId,
+    pub(crate) cluster_id: String,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! `kbo adopt`: the store goes by another cluster id from now on.
 
 use kbo_core::belonging::Belonging;
-use kbo_core::ids::ClusterId;
+use kbo_core::ids::{ClusterId, InvalidId};
 use kbo_core::ports::store::BackupStore;
 use kbo_core::report::Outcome;
 use serde::Serialize;
@@ -22,11 +22,20 @@ struct Document<'a> {
     verdict: &'a str,
 }
 
-pub(super) async fn run(context: &Context, id: &ClusterId) -> Ended {
+pub(super) async fn run(context: &Context, text: &str) -> Ended {
+    let id: &ClusterId = &text
+        .parse()
+        .map_err(|error: InvalidId| Trouble::new(Outcome::Usage, error.to_string()))?;
     let name = &context.config.cluster_name;
-    if let Some(configured) = context.config.cluster_id.as_ref().filter(|configured| *configured != id) {
+    if let Some(configured) = context
+        .config
+        .cluster_id
+        .as_ref()
+        .filter(|configured| *configured != id)
+    {
         let text = format!("kbo.toml names the cluster id {configured}, not {id}");
-        return Err(Trouble::new(Outcome::Usage, text).hint("cluster.id in kbo.toml decides: correct it, and nothing has to be adopted"));
+        return Err(Trouble::new(Outcome::Usage, text)
+            .hint("cluster.id in kbo.toml decides: correct it, and nothing has to be adopted"));
     }
     store_locked(context, "adopt", async {
         let store = &context.composed.store;
@@ -44,7 +53,9 @@ pub(super) async fn run(context: &Context, id: &ClusterId) -> Ended {
         let rest = match (others, &previous) {
             (0, _) => String::new(),
             (count, Some(old)) if changed => {
-                format!("; {count} backup(s) of other ids stay, and kbo rotate --cluster-id {old} rotates those of {old}")
+                format!(
+                    "; {count} backup(s) of other ids stay, and kbo rotate --cluster-id {old} rotates those of {old}"
+                )
             }
             (count, _) => format!("; {count} backup(s) of other ids stay"),
         };
