@@ -61,7 +61,7 @@ impl Orchestrator {
         let quorum = if controllers.is_empty() {
             None
         } else {
-            Some(self.quorum_now(&controllers).await)
+            Some(self.quorum_now(&controllers).await.map_err(|error| error.why))
         };
         let brokers: Vec<&Node> = self
             .cluster
@@ -76,6 +76,8 @@ impl Orchestrator {
             Purpose::Backup { .. } => self.last_ratio().await,
             _ => None,
         };
+        let asker = self.asker().await;
+        let known = self.known_runs().await;
         let findings = judge(&Input {
             cluster: &self.cluster,
             cluster_id: self.cluster_id.as_ref(),
@@ -88,6 +90,8 @@ impl Orchestrator {
             store,
             last_ratio,
             warn_free_percent: self.settings.warn_free_percent,
+            asker: &asker,
+            known: &known,
         });
         Facts {
             nodes,

@@ -7,6 +7,7 @@ use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::NodeRecord;
 use kbo_core::ports::clock::Clock;
 use kbo_core::ports::node::{
+    Owner,
     ContainerState, FactsRequest, LinkProbe, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
     Presence,
 };
@@ -79,6 +80,8 @@ impl Bench {
 
     fn judge(&self, purpose: &Purpose) -> Vec<Finding> {
         judge(&Input {
+            asker: &Owner::default(),
+            known: &[],
             cluster: self.cluster.cluster(),
             cluster_id: None,
             purpose,
