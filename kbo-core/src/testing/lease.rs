@@ -49,6 +49,13 @@ impl FakeCluster {
         self.end_alone(&name);
     }
 
+    /// The agents that a vanished centre left, and that have no more to undo than a work folder, end when their grace is over.
+    pub fn idle_agents_end(&self) {
+        for name in self.leased(|node| node.lease.as_ref().is_some_and(|lease| !lease.start && !node.is_swapped(&lease.run))) {
+            self.end_alone(&name);
+        }
+    }
+
     /// Who has agreed to keep what is swapped keeps the lease too, and what was replaced.
     fn end_alone(&self, name: &NodeName) {
         if let Some(node) = self.world().nodes.get_mut(name)
