@@ -69,7 +69,7 @@ struct Slot {
 }
 
 impl Slot {
-    /// What the request makes of the lease, whatever becomes of its answer.
+    /// What the request says of the lease, before a connection is made for it.
     fn before(&mut self, request: &Request) {
         match request {
             Request::Claim(claim) => {
@@ -80,13 +80,16 @@ impl Slot {
             }
             // Whether it is there or not, it is to be gone.
             Request::Forgo(_) => self.standing.bound = None,
-            request => {
-                if let Some(run) = request.takes_lease() {
-                    self.leased = Some(run.clone());
-                    let undoing = self.standing.claim.as_ref().is_some_and(|claim| claim.undoing);
-                    self.standing.bound = (!undoing).then(|| run.clone());
-                }
-            }
+            _ => {}
+        }
+    }
+
+    /// The request goes out now: whatever becomes of its answer, the lease counts as taken.
+    fn sending(&mut self, takes_lease: Option<&RunId>) {
+        if let Some(run) = takes_lease {
+            self.leased = Some(run.clone());
+            let undoing = self.standing.claim.as_ref().is_some_and(|claim| claim.undoing);
+            self.standing.bound = (!undoing).then(|| run.clone());
         }
     }
 }
@@ -139,6 +142,7 @@ impl<C: Carrier> RemoteNode<C> {
         loop {
             // Out of its place for the time of the call, so that a dropped call leaves no half-used connection in it.
             let mut connection = self.connected(&mut slot).await?;
+            slot.sending(request.takes_lease());
             match self.exchange(&mut connection, request.clone()).await {
                 Ok(reply) => {
                     slot.connection = Some(connection);
@@ -441,11 +445,8 @@ impl<C: Carrier> NodeTransport for RemoteNode<C> {
 
     async fn stage(&self, request: &StageRequest, source: &mut dyn ByteSource) -> Result<StageReport, NodeError> {
         let mut slot = self.slot.lock().await;
-        slot.before(&Request::Stage(StageRequest {
-            files: vec![],
-            ..request.clone()
-        }));
         let mut connection = self.connected(&mut slot).await?;
+        slot.sending(Some(&request.run));
         let outcome = self.send(&mut connection, request, source).await;
         self.settle(&mut slot, connection, outcome).await
     }
