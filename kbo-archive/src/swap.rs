@@ -124,7 +124,10 @@ pub fn swapped(run: &RunId, dirs: &[DirSpec]) -> Result<Vec<Dataset>, Error> {
         let is_swapped = Side::of(run, spec)?.is_some_and(|side| side.is_swapped());
         *swapped.entry(spec.dataset).or_insert(true) &= is_swapped;
     }
-    Ok(swapped.into_iter().filter_map(|(dataset, all)| all.then_some(dataset)).collect())
+    Ok(swapped
+        .into_iter()
+        .filter_map(|(dataset, all)| all.then_some(dataset))
+        .collect())
 }
 
 fn exchange_all<'a>(sides: impl Iterator<Item = &'a Side>) -> Result<SwapOutcome, Error> {

@@ -19,7 +19,7 @@ use crate::inventory::Dataset;
 use crate::journal::Entry;
 use crate::machine::{Operation, Phase};
 use crate::plan::Plan;
-use crate::ports::node::{Claim, NodeError, NodeErrorKind, NodeTransport, Owner, LeftUndone};
+use crate::ports::node::{Claim, LeftUndone, NodeError, NodeErrorKind, NodeTransport, Owner};
 use crate::report::chain;
 
 /// The first pause before a node is asked again, which grows up to [`LONGEST_PAUSE`].
@@ -156,7 +156,11 @@ impl Run<'_> {
         let within = self.o.settings.poll;
         let claims = self.on_concerned(|_, node| {
             let claim = &claim;
-            async move { self.o.persistently(within.max(FIRST_PAUSE * 2), || node.claim(claim)).await }
+            async move {
+                self.o
+                    .persistently(within.max(FIRST_PAUSE * 2), || node.claim(claim))
+                    .await
+            }
         });
         let mut whole = true;
         for (name, report) in claims.await {
@@ -259,7 +263,9 @@ impl Run<'_> {
         let forgotten = self
             .on_concerned(|_, node| async move { self.o.persistently(within, || node.forgo(id)).await })
             .await;
-        let failed = forgotten.into_iter().filter_map(|(name, answer)| Some((name, answer.err()?)));
+        let failed = forgotten
+            .into_iter()
+            .filter_map(|(name, answer)| Some((name, answer.err()?)));
         let unforgotten: BTreeMap<NodeName, NodeError> = failed.collect();
         let whole = unforgotten.is_empty();
         self.harvest().unforgotten = unforgotten;

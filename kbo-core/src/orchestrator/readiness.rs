@@ -11,7 +11,9 @@ use crate::cancel::Urgency;
 use crate::ids::NodeName;
 use crate::inventory::Node;
 use crate::ports::monitor::MonitorEvent;
-use crate::ports::node::{ContainerState, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, PartitionState, QuorumState};
+use crate::ports::node::{
+    ContainerState, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, PartitionState, QuorumState,
+};
 
 /// A voter this many records behind the leader still counts as near: the metadata log grows while we look.
 const NEAR: i64 = 500;

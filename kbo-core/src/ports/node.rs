@@ -12,7 +12,7 @@ use crate::manifest::{DirRecord, FileRecord, Sha256};
 pub use crate::ports::container::{ContainerReport, ContainerRequest, FormatReport, FormatRequest, QuorumSetup};
 pub use crate::ports::files::{FilesReport, FilesRequest, NewFile, PlacedFile};
 pub use crate::ports::listener::{ListenerFacts, Shown};
-pub use crate::ports::owner::{Claim, ClaimReport, Held, LeaseFacts, Owner, LeftUndone};
+pub use crate::ports::owner::{Claim, ClaimReport, Held, LeaseFacts, LeftUndone, Owner};
 use crate::ports::stream::{ByteSink, ByteSource};
 
 /// One node, reached somehow.

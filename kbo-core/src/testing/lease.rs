@@ -51,7 +51,11 @@ impl FakeCluster {
 
     /// The agents that a vanished centre left, and that have no more to undo than a work folder, end when their grace is over.
     pub fn idle_agents_end(&self) {
-        for name in self.leased(|node| node.lease.as_ref().is_some_and(|lease| !lease.start && !node.is_swapped(&lease.run))) {
+        for name in self.leased(|node| {
+            node.lease
+                .as_ref()
+                .is_some_and(|lease| !lease.start && !node.is_swapped(&lease.run))
+        }) {
             self.end_alone(&name);
         }
     }
@@ -77,7 +81,12 @@ impl FakeCluster {
     fn swap_back_alone(&self, name: &NodeName) {
         let mut world = self.world();
         let Some(node) = world.nodes.get_mut(name) else { return };
-        let Some(run) = node.lease.as_ref().filter(|lease| !lease.agreed).map(|held| held.run.clone()) else {
+        let Some(run) = node
+            .lease
+            .as_ref()
+            .filter(|lease| !lease.agreed)
+            .map(|held| held.run.clone())
+        else {
             return;
         };
         if node.is_swapped(&run) {

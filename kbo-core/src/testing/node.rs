@@ -56,7 +56,10 @@ impl FakeNode {
         }
         let bound = self.session().bound.clone();
         if let Some(run) = bound
-            && world.nodes[&self.name].lease.as_ref().is_none_or(|lease| lease.run != run)
+            && world.nodes[&self.name]
+                .lease
+                .as_ref()
+                .is_none_or(|lease| lease.run != run)
         {
             return Err(NodeError::lease_lost(&self.name, &run));
         }
@@ -141,7 +144,10 @@ impl Session {
         let Some(claim) = &self.claim else {
             return self.bound.as_ref() == Some(&lease.run);
         };
-        let same = lease.owner.as_ref().is_some_and(|owner| owner.is_of_the_same_centre(&claim.owner));
+        let same = lease
+            .owner
+            .as_ref()
+            .is_some_and(|owner| owner.is_of_the_same_centre(&claim.owner));
         claim.run.as_ref() == Some(&lease.run) || claim.known.contains(&lease.run) || same
     }
 }
@@ -552,7 +558,10 @@ impl NodeTransport for FakeNode {
             CleanRequest::Orphans { keep } => {
                 let node = self.node(&mut world);
                 let leased = node.lease.as_ref().map(|lease| &lease.run);
-                let runs = node.work.keys().filter(|run| !keep.contains(run) && Some(*run) != leased);
+                let runs = node
+                    .work
+                    .keys()
+                    .filter(|run| !keep.contains(run) && Some(*run) != leased);
                 runs.cloned().collect()
             }
         };

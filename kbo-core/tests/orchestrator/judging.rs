@@ -7,8 +7,7 @@ use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::NodeRecord;
 use kbo_core::ports::clock::Clock;
 use kbo_core::ports::node::{
-    Owner,
-    ContainerState, FactsRequest, LinkProbe, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
+    ContainerState, FactsRequest, LinkProbe, NodeError, NodeErrorKind, NodeFacts, NodeTransport, Owner, PartitionState,
     Presence,
 };
 use kbo_core::ports::store::Space;

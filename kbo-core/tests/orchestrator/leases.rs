@@ -13,7 +13,10 @@ use crate::scene::{BACKUP, Job, RESTORE, Scene, backup};
 /// The leases of `nodes` fire just before operation `at`.
 async fn fire(shape: Shape, job: Job, at: usize, nodes: &[&str]) -> (Scene, kbo_core::report::Report) {
     let scene = Scene::new(shape, job).await;
-    let (cluster, names) = (scene.cluster.clone(), nodes.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let (cluster, names) = (
+        scene.cluster.clone(),
+        nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    );
     let effect = Effect::Call(Arc::new(move || names.iter().for_each(|name| cluster.fire(name))));
     let faults = Faults::none(scene.cluster.clock()).and(at, Moment::Before, effect);
     let report = scene.run(&scene.orchestrator(Some(&faults))).await;
@@ -36,7 +39,10 @@ async fn a_lease_that_fires_while_kbo_lives_never_ends_a_run_on_two_kinds_of_dat
                 if !report.outcome.is_done() {
                     undone += 1;
                     assert!(
-                        report.failures.iter().any(|failure| failure.message.contains("no longer held")),
+                        report
+                            .failures
+                            .iter()
+                            .any(|failure| failure.message.contains("no longer held")),
                         "{label}: it says why: {report:#?}"
                     );
                     assert_eq!(report.outcome.exit_code(), 1, "{label}");
@@ -53,7 +59,9 @@ async fn a_node_that_does_not_agree_makes_the_whole_restore_undo() {
     let shape = Shape::new(1, 0, 2);
     let operations = Scene::operations(shape, RESTORE).await;
     for what in ["holds", "agree"] {
-        let at = operations.iter().position(|operation| operation == &format!("b1: {what}"));
+        let at = operations
+            .iter()
+            .position(|operation| operation == &format!("b1: {what}"));
         let scene = Scene::new(shape, RESTORE).await;
         let faults = Faults::none(scene.cluster.clock()).and(
             at.expect("the operation"),
@@ -80,13 +88,21 @@ async fn a_node_that_cannot_be_told_that_the_restore_is_kept_needs_a_person_and_
         Effect::Die(NodeErrorKind::Unreachable),
     );
     let report = scene.run(&scene.orchestrator(Some(&faults))).await;
-    assert_eq!((report.outcome, report.outcome.exit_code()), (Outcome::NeedsPerson, 4), "{report:#?}");
+    assert_eq!(
+        (report.outcome, report.outcome.exit_code()),
+        (Outcome::NeedsPerson, 4),
+        "{report:#?}"
+    );
     assert!(report.verdict.contains("b1 could not be told"), "{}", report.verdict);
     assert!(report.verdict.contains("kbo recover"), "{}", report.verdict);
     assert!(report.verdict.contains("in place and stay"), "{}", report.verdict);
     // Nobody hears of kbo any more.
     scene.cluster.crash_of_centre();
-    assert_eq!(scene.cluster.content(), scene.restored, "one kind of data, whatever b1 knows");
+    assert_eq!(
+        scene.cluster.content(),
+        scene.restored,
+        "one kind of data, whatever b1 knows"
+    );
     assert_eq!(scene.cluster.violations(), Vec::<String>::new());
     faults.mend();
     scene.check_recovery("in the end").await;
@@ -97,7 +113,11 @@ async fn a_node_that_cannot_be_told_that_the_restore_is_kept_needs_a_person_and_
 async fn a_centre_that_dies_after_its_word_leaves_no_node_on_old_data() {
     let shape = Shape::new(1, 0, 2);
     let operations = Scene::operations(shape, RESTORE).await;
-    for (at, operation) in operations.iter().enumerate().filter(|(_, operation)| operation.ends_with("forgo")) {
+    for (at, operation) in operations
+        .iter()
+        .enumerate()
+        .filter(|(_, operation)| operation.ends_with("forgo"))
+    {
         for moment in [Moment::Before, Moment::After] {
             let scene = Scene::new(shape, RESTORE).await;
             let faults = Faults::none(scene.cluster.clock()).and(at, moment, Effect::Hang);
@@ -151,8 +171,17 @@ async fn a_living_run_of_another_store_is_a_refusal_that_names_it() {
     };
     let prepared = orchestrator.prepare_backup(request).await;
     let texts: Vec<String> = prepared.findings.iter().map(ToString::to_string).collect();
-    let told = texts.iter().find(|text| text.starts_with("b1: belongs to a living run")).expect("a finding");
-    for part in ["eve@elsewhere", "pid 4711", "2026-01-01T00:00:00Z", "backup", "20260101T000000Z"] {
+    let told = texts
+        .iter()
+        .find(|text| text.starts_with("b1: belongs to a living run"))
+        .expect("a finding");
+    for part in [
+        "eve@elsewhere",
+        "pid 4711",
+        "2026-01-01T00:00:00Z",
+        "backup",
+        "20260101T000000Z",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     let report = orchestrator.execute(prepared).await;
@@ -173,7 +202,11 @@ async fn a_run_of_another_store_that_begins_after_preflight_is_not_run_over() {
     let report = orchestrator.execute(prepared).await;
     assert_eq!(report.outcome, Outcome::Failed, "{report:#?}");
     assert_eq!(report.window_seconds, None, "nothing was stopped");
-    assert!(report.failures[0].message.contains("eve@elsewhere"), "{:?}", report.failures);
+    assert!(
+        report.failures[0].message.contains("eve@elsewhere"),
+        "{:?}",
+        report.failures
+    );
     assert_eq!(scene.cluster.leftovers().len(), 1, "its work folder is not swept");
     assert_eq!(scene.store.open_runs(), vec![]);
 }
@@ -182,7 +215,10 @@ async fn a_run_of_another_store_that_begins_after_preflight_is_not_run_over() {
 async fn an_archiving_run_of_the_same_store_refuses_nothing_and_keeps_its_work_folder() {
     let scene = Scene::new(Shape::new(1, 0, 2), BACKUP).await;
     let store: &MemoryStore = &scene.store;
-    let id = kbo_core::ports::store::BackupStore::id(store).await.expect("an id").expect("an id");
+    let id = kbo_core::ports::store::BackupStore::id(store)
+        .await
+        .expect("an id")
+        .expect("an id");
     let _other = another_run_holds_b1(&scene, &id).await;
     let report = backup(&scene.orchestrator(None), BackupKind::Config).await;
     assert_eq!(report.outcome, Outcome::Done, "{report:#?}");

@@ -96,7 +96,8 @@ impl Connection {
             }
             other => return Err(ProtoError::Unexpected(other.name())),
         }
-        self.send(Frame::Open(encode(&Open::from(spec).standing(standing))?)).await?;
+        self.send(Frame::Open(encode(&Open::from(spec).standing(standing))?))
+            .await?;
         match self.next().await? {
             Frame::Reply(json) => decode(&json),
             other => Err(ProtoError::Unexpected(other.name())),

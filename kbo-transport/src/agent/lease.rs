@@ -201,7 +201,9 @@ impl Leases {
                 continue;
             }
             // None of a lease that has just gone.
-            let Ok(Some(duty)) = last_line(&found.path) else { continue };
+            let Ok(Some(duty)) = last_line(&found.path) else {
+                continue;
+            };
             let same = match (&claimant.owner, &duty.owner) {
                 (Some(ours), Some(theirs)) => ours.is_of_the_same_centre(theirs),
                 _ => false,
@@ -225,7 +227,10 @@ impl Leases {
         let mut adopted = Vec::new();
         for found in self.others()? {
             let is_ours = claimant.runs.contains(&found.run);
-            let is_grave = last_line(&found.path).ok().flatten().is_some_and(|duty| duty.is_grave());
+            let is_grave = last_line(&found.path)
+                .ok()
+                .flatten()
+                .is_some_and(|duty| duty.is_grave());
             if !is_ours && is_grave && !is_locked(&found.path) && self.take_over(&found).await? {
                 adopted.push(found.run);
             }
@@ -248,9 +253,7 @@ impl Leases {
         let duty = loop {
             let duty = last_line(&mine).map_err(|error| failed("read", &mine, &error))?;
             match duty {
-                Some(duty)
-                    if duty.stopping && is_locked(&mine) && begun.elapsed() < duty.stop_within + STOP_MARGIN =>
-                {
+                Some(duty) if duty.stopping && is_locked(&mine) && begun.elapsed() < duty.stop_within + STOP_MARGIN => {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 duty => break duty,

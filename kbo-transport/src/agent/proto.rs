@@ -11,10 +11,10 @@ use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::FileRecord;
 use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
-    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
-    ContainerState, FactsRequest, FilesReport, FormatReport, FormatRequest, Held, KafkaAnswer, KafkaQuestion, NodeError,
-    NodeFacts, PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport, StageRequest, StartOutcome,
-    StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport,
+    ContainerRequest, ContainerState, FactsRequest, FilesReport, FormatReport, FormatRequest, Held, KafkaAnswer,
+    KafkaQuestion, NodeError, NodeFacts, PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport,
+    StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -394,7 +394,9 @@ impl Request {
     /// The run whose lease the node has after it: what it would undo if its client vanished.
     pub fn takes_lease(&self) -> Option<&RunId> {
         match self {
-            Request::Stop(StopRequest { run, lease: Some(_), .. }) => Some(run),
+            Request::Stop(StopRequest {
+                run, lease: Some(_), ..
+            }) => Some(run),
             Request::Snapshot(SnapshotRequest { run, .. })
             | Request::Stage(StageRequest { run, .. })
             | Request::Swap(SwapRequest { run, .. })

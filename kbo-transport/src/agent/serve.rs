@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kbo_core::ids::RunId;
 use kbo_core::ports::node::{
-    ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, ContainerRequest, Held, LeftUndone, NodeError, NodeErrorKind, NodeTransport, StageRequest,
-    StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, ContainerRequest, Held, LeftUndone, NodeError,
+    NodeErrorKind, NodeTransport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource, StreamError};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -337,13 +337,23 @@ impl Session {
         self.standing.claim = Some(claim.clone());
         self.own(None).await?;
         if claim.undoing {
-            for duty in self.leases.duties().iter().filter(|duty| Some(&duty.run) == claim.run.as_ref()) {
+            for duty in self
+                .leases
+                .duties()
+                .iter()
+                .filter(|duty| Some(&duty.run) == claim.run.as_ref())
+            {
                 self.leases.note(&duty.run, duty.grace, |duty| duty.agreed = false)?;
             }
         }
         let mut report = ClaimReport::default();
         let adopted = self.leases.adopt_dead(&self.claimant(None)).await?;
-        for duty in self.leases.duties().into_iter().filter(|duty| adopted.contains(&duty.run)) {
+        for duty in self
+            .leases
+            .duties()
+            .into_iter()
+            .filter(|duty| adopted.contains(&duty.run))
+        {
             tracing::warn!(run = %duty.run, ?duty, "undoing what a dead run has left");
             let error = match undo::carry_out(&self.node, &mut self.leases, &duty, &self.limits.undo).await {
                 Carried::Out => {
@@ -374,7 +384,10 @@ impl Session {
         let noted = noted.map(|duty| duty.swapped).unwrap_or_default();
         let found = self.node.holds(run).await?;
         Ok(Held {
-            swapped: noted.into_iter().filter(|dataset| found.swapped.contains(dataset)).collect(),
+            swapped: noted
+                .into_iter()
+                .filter(|dataset| found.swapped.contains(dataset))
+                .collect(),
         })
     }
 

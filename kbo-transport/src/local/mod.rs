@@ -24,10 +24,10 @@ use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::Dataset;
 use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
-    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
-    ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, Held, KafkaAnswer, KafkaQuestion,
-    NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport,
-    StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport,
+    ContainerRequest, ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, Held,
+    KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport,
+    SnapshotRequest, StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource};
 

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use kbo_core::ports::node::{
-    ArchiveRequest, Claim, CleanRequest, ContainerState, NodeErrorKind, NodeTransport, Owner, SnapshotRequest, StageRequest,
-    StopRequest, SwapRequest,
+    ArchiveRequest, Claim, CleanRequest, ContainerState, NodeErrorKind, NodeTransport, Owner, SnapshotRequest,
+    StageRequest, StopRequest, SwapRequest,
 };
 use tokio::net::TcpListener;
 
@@ -593,7 +593,10 @@ async fn a_run_whose_lease_fired_can_do_nothing_more_until_it_is_undone() {
         assert_kind(node.swap(&swap()).await, NodeErrorKind::LeaseLost);
         assert_kind(node.holds(&run()).await, NodeErrorKind::LeaseLost);
         let error = assert_kind(node.agree(&run()).await, NodeErrorKind::LeaseLost);
-        assert!(error.message.contains("b1 is no longer held for run 20261122T030000Z"), "{error}");
+        assert!(
+            error.message.contains("b1 is no longer held for run 20261122T030000Z"),
+            "{error}"
+        );
         assert_kind(node.clean(&CleanRequest::Run(run())).await, NodeErrorKind::LeaseLost);
     }
     assert_eq!(lab.engine.calls(), calls, "nothing was touched");
@@ -643,7 +646,12 @@ async fn a_living_run_of_another_store_keeps_its_node_and_is_named() {
     assert_eq!(leases[0].owner, Some(owner("theirs")));
     for _ in 0..2 {
         let error = assert_kind(second.claim(&another("ours")).await, NodeErrorKind::Taken);
-        for part in ["restore of 20261121T030000Z", "eve@centre", "pid 4711", "2026-11-22T03:00:00Z"] {
+        for part in [
+            "restore of 20261121T030000Z",
+            "eve@centre",
+            "pid 4711",
+            "2026-11-22T03:00:00Z",
+        ] {
             assert!(error.message.contains(part), "{part}: {error}");
         }
     }
