@@ -100,7 +100,11 @@ where
     }
     reading.abort();
     let _ = tokio::time::timeout(Duration::from_secs(5), writing).await;
-    served.map(|_| ())
+    match served {
+        // That went to the client, and is no fault of the agent.
+        Err(error) if matches!(error.kind, NodeErrorKind::LeaseLost | NodeErrorKind::Taken) => Ok(()),
+        served => served.map(|_| ()),
+    }
 }
 
 /// How a session ended.
