@@ -76,6 +76,10 @@ pub struct Manifest {
     /// Why and how the guarantees are weaker than usual; empty for a clean backup.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caveats: Vec<String>,
+    /// What was found damaged of the source data while they were archived as they were; empty where all was sound. `None` in backups
+    /// of kbo 0.1.0, which told it among the caveats; their `SHA256SUMS` need not list the manifest, either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Vec<String>>,
     /// The nodes, in start order.
     pub nodes: Vec<NodeRecord>,
     /// The archives, in the order of the nodes.
@@ -254,6 +258,25 @@ impl ArchiveRecord {
 }
 
 impl Manifest {
+    /// What was found damaged of the source data; nothing where all was sound.
+    pub fn source_damage(&self) -> Vec<&str> {
+        match &self.damage {
+            Some(damage) => damage.iter().map(String::as_str).collect(),
+            // Every damage of a segment ends in its place, and no other caveat has one.
+            None => {
+                let caveats = self.caveats.iter().map(String::as_str);
+                caveats.filter(|caveat| caveat.contains(", at byte ")).collect()
+            }
+        }
+    }
+
+    /// Whether a node was archived that had not stopped cleanly. Kafka recovers what it had not closed, and nobody can tell what that
+    /// leaves out.
+    pub fn is_unclean(&self) -> bool {
+        let mut proofs = self.nodes.iter().filter_map(|node| node.clean_stop.as_ref());
+        proofs.any(|proof| !proof.clean)
+    }
+
     /// The archive of a node's dataset.
     pub fn archive(&self, node: &NodeName, dataset: Dataset) -> Option<&ArchiveRecord> {
         self.archives
@@ -264,6 +287,16 @@ impl Manifest {
     /// Bytes of all files in all archives.
     pub fn raw_bytes(&self) -> u64 {
         self.archives.iter().map(|archive| archive.raw_size).sum()
+    }
+
+    /// Stored bytes per raw byte of a dataset; nothing where the backup holds none of it.
+    pub fn ratio(&self, dataset: Dataset) -> Option<f64> {
+        let archives = self.archives.iter().filter(|archive| archive.dataset == dataset);
+        let (raw, stored) = archives.fold((0_u64, 0_u64), |(raw, stored), archive| {
+            (raw.saturating_add(archive.raw_size), stored.saturating_add(archive.size))
+        });
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        (raw > 0).then(|| stored as f64 / raw as f64)
     }
 
     /// Bytes of all archives.

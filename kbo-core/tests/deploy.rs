@@ -300,6 +300,30 @@ async fn a_rollback_exchanges_old_and_new_on_all_nodes() {
 }
 
 #[tokio::test]
+async fn a_rollback_is_refused_where_nodes_keep_files_of_different_deployments() {
+    let mut scene = Scene::new();
+    scene.deployment.run().await.unwrap();
+    // A second deployment reaches one node only.
+    let all = std::mem::take(&mut scene.deployment.targets);
+    let (some, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|target| target.node.name() == &scene.dirs[1].name);
+    scene.deployment.targets = some;
+    scene.deployment.run = "20261130T030000Z".parse().unwrap();
+    scene.deployment.run().await.unwrap();
+    let before: Vec<FilesDir> = scene.dirs.iter().map(|dir| dir.disk.lock().unwrap().clone()).collect();
+    scene.deployment.targets.extend(others);
+    let undone = scene.deployment.roll_back().await.unwrap_err();
+    assert_eq!(undone.outcome, Outcome::Refused);
+    let told = undone.failures[0].to_string();
+    let last = format!("--rollback {} takes back the last one", scene.dirs[1].name);
+    assert!(told.contains("20261130T030000Z") && told.contains(&last), "{told}");
+    let after: Vec<FilesDir> = scene.dirs.iter().map(|dir| dir.disk.lock().unwrap().clone()).collect();
+    assert_eq!(before, after);
+    // Those of one deployment are rolled back.
+    scene.deployment.targets.truncate(1);
+    scene.deployment.roll_back().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_rollback_is_refused_where_a_node_keeps_no_earlier_files() {
     let scene = Scene::new();
     scene.deployment.run().await.unwrap();

@@ -7,6 +7,7 @@
 //! STORE/.kbo/lock-CLUSTER                                                 a kernel lock, and who holds it
 //! STORE/.kbo/journal/CLUSTER/RUN.jsonl                                    runs that have not ended; ended ones in `done/`
 //! STORE/.kbo/last/CLUSTER/KIND.json                                      what the last runs of a kind came to
+//! STORE/.kbo/identity/CLUSTER.json                                        the cluster id that its backups are to have
 //! STORE/.kbo/writing/ID                                                   a kernel lock for each backup being written
 //! ```
 //!
@@ -23,8 +24,10 @@ mod last;
 mod layout;
 mod list;
 mod lock;
+mod identity;
 mod read;
 mod reading;
+mod sealed;
 mod select;
 mod sweep;
 mod transfer;
@@ -34,16 +37,16 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use kbo_core::ids::{BackupId, ClusterName, RunId};
+use kbo_core::ids::{BackupId, ClusterId, ClusterName, RunId};
 use kbo_core::last_run::{LastRuns, RunRecord};
 use kbo_core::manifest::{BackupKind, Manifest};
 use kbo_core::ports::journal::Journal;
 use kbo_core::ports::store::{BackupStore, BackupWriter, Listed, LockOwner, Pin, Space, StoreError, StoreLock};
 use kbo_core::ports::stream::ByteSource;
 
-pub use select::{SelectError, Selected, Selector, select};
+pub use select::{PassedOver, SelectError, Selected, Selector, Wanted, Why, mentions, select};
 pub use transfer::{Receiver, Transfer, export, export_to_file, import, unpack};
-pub use verify::{ArchiveVerdict, VerifyProgress, VerifyReport, verify_backup};
+pub use verify::{ArchiveVerdict, VerifyProgress, VerifyReport, verify_backup, verify_store};
 
 use durable::{blocking, io};
 use layout::Layout;
@@ -59,6 +62,14 @@ impl DirStore {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             layout: Layout::new(root.into()),
+        }
+    }
+
+    /// The same store, looked at even where its `kbo-store.json` is damaged: to say what else is.
+    #[must_use]
+    pub fn whatever_its_state(&self) -> Self {
+        Self {
+            layout: self.layout.tolerant(),
         }
     }
 
@@ -123,7 +134,7 @@ impl BackupStore for DirStore {
 
     async fn begin(&self, id: &BackupId, kind: BackupKind) -> Result<Box<dyn BackupWriter>, StoreError> {
         let (layout, id) = (self.layout.clone(), id.clone());
-        blocking(move || Ok(Box::new(writer::begin(&layout, &id, kind)?) as Box<dyn BackupWriter>)).await
+        blocking(move || Ok(Box::new(writer::begin(&layout, &id, kind, None)?) as Box<dyn BackupWriter>)).await
     }
 
     async fn list(&self) -> Result<Vec<Listed>, StoreError> {
@@ -167,6 +178,16 @@ impl BackupStore for DirStore {
     async fn sweep(&self) -> Result<Vec<BackupId>, StoreError> {
         let layout = self.layout.clone();
         blocking(move || sweep::sweep(&layout)).await
+    }
+
+    async fn adopted_id(&self, cluster: &ClusterName) -> Result<Option<ClusterId>, StoreError> {
+        let (layout, cluster) = (self.layout.clone(), cluster.clone());
+        blocking(move || identity::read(&layout, &cluster)).await
+    }
+
+    async fn adopt(&self, cluster: &ClusterName, id: &ClusterId) -> Result<(), StoreError> {
+        let (layout, cluster, id) = (self.layout.clone(), cluster.clone(), id.clone());
+        blocking(move || identity::write(&layout, &cluster, &id)).await
     }
 
     async fn open_journals(&self, cluster: &ClusterName) -> Result<Vec<Box<dyn Journal>>, StoreError> {

@@ -19,7 +19,7 @@ pub(crate) use containers::{FormatArgs, PowerArgs, RestartArgs, RunArgs};
 pub(crate) use generate::{CompletionsArgs, GenerateArgs, Generated};
 pub(crate) use schedule::{InstallArgs, RemoveArgs, ScheduleAction, ScheduleArgs, ScheduleRoot};
 pub(crate) use setup::{ImportConfigArgs, InitArgs, SshSetupArgs, SurveyArgs};
-pub(crate) use store::{ExportArgs, ImportArgs, PinArgs, RotateArgs, UnpinArgs};
+pub(crate) use store::{AdoptArgs, ExportArgs, ImportArgs, PinArgs, RotateArgs, UnpinArgs};
 
 /// Cold-consistent backups of Kafka clusters, down only for a restart.
 #[derive(Debug, Parser)]
@@ -86,6 +86,8 @@ pub(crate) enum Command {
     },
     /// Remove the backups that have had their time, and say why each other stays
     Rotate(RotateArgs),
+    /// Go on with the new cluster id of a cluster that was formatted anew; backups of the old one stay
+    Adopt(AdoptArgs),
     /// Keep a backup until it is unpinned
     Pin(PinArgs),
     /// Let a pinned backup be rotated again

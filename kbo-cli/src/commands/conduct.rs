@@ -167,14 +167,16 @@ pub(super) async fn execute(context: &Context, prepared: Prepared) -> Outcome {
 
 /// Executes, and leaves the report to be shown.
 pub(super) async fn executed(context: &Context, prepared: Prepared) -> Report {
-    // Reasons of a refusal are part of the result, which -q wants told.
-    let least = match context.global.quiet {
-        true => Severity::Warning,
-        false => Severity::Note,
-    };
-    let findings = prepared.findings.iter().filter(|finding| finding.severity > least);
+    // Warnings and the reasons of a refusal are part of the result, which -q wants told.
+    let findings = prepared.findings.iter().filter(|finding| finding.severity > Severity::Note);
     findings.for_each(|finding| output::error_line(&described(finding)));
-    context.composed.orchestrator.execute(prepared).await
+    let report = context.composed.orchestrator.execute(prepared).await;
+    // They are told as they come up, but not under -q: cron's mail is all that anybody sees of such a run.
+    if context.global.quiet {
+        let told = report.warnings.iter().chain(&report.attention);
+        told.for_each(|warning| output::error_line(&format!("warning: {warning}")));
+    }
+    report
 }
 
 /// A report and the hooks around it.

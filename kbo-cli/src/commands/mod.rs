@@ -1,6 +1,7 @@
 //! The commands: each composes, calls, shows, and names the exit code.
 
 pub(crate) mod agent;
+mod adopt;
 mod attended;
 mod backup;
 mod certs;
@@ -160,6 +161,7 @@ fn needs(command: &Command) -> Needs {
         | Command::Show { .. }
         | Command::Verify { .. }
         | Command::Rotate(_)
+        | Command::Adopt(_)
         | Command::Pin(_)
         | Command::Unpin(_)
         | Command::Schedule(_) => Needs::Store,
@@ -244,7 +246,8 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::List => list::run(context).await,
         Command::Show { backup, files } => show::run(context, &backup, files).await,
         Command::Verify { backup, all } => verify::run(context, &backup, all).await,
-        Command::Rotate(args) => rotate::run(context, args.dry_run).await,
+        Command::Rotate(args) => rotate::run(context, &args).await,
+        Command::Adopt(args) => adopt::run(context, &args.cluster_id).await,
         Command::Pin(args) => pin::pin(context, &args.backup, args.reason).await,
         Command::Unpin(args) => pin::unpin(context, &args.backup).await,
         Command::Export(args) => transfer::export_backup(context, &args).await,

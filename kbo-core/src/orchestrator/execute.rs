@@ -227,6 +227,7 @@ impl Run<'_> {
                 self.warn(format!("the journal cannot be closed: {}", chain(&error)));
             }
         }
+        self.note_cluster_id().await;
         let rotation = self.rotate(phase).await;
         self.warn_of_space_in_the_store().await;
         let harvest = self.harvest.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -6,20 +6,27 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream;
 
+use jiff::Timestamp;
+
 use super::Orchestrator;
-use crate::ids::NodeName;
+use crate::ids::{ClusterId, NodeName};
 use crate::inventory::{Dataset, Node};
+use crate::manifest::Manifest;
 use crate::plan::Prior;
 use crate::ports::node::{
     FactsRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
 };
+use crate::ports::store::Listed;
 use crate::preflight::{Input, Purpose, judge};
+use crate::report::chain;
 
 /// What a look at the cluster found.
 #[derive(Debug)]
 pub struct Facts {
     /// Each node's facts, or why there are none.
     pub nodes: BTreeMap<NodeName, Result<NodeFacts, NodeError>>,
+    /// The centre's time when they were gathered.
+    pub looked_at: Timestamp,
     /// Every container's state.
     pub prior: Prior,
     /// Whether the metadata quorum is operational, and why not; `None` where no controller runs.
@@ -72,9 +79,9 @@ impl Orchestrator {
             .collect();
         let (partitions, unasked) = self.brokers_now(&brokers).await;
         let store = self.store.space().await.ok();
-        let last_ratio = match purpose {
-            Purpose::Backup { .. } => self.last_ratio().await,
-            _ => None,
+        let past = match purpose {
+            Purpose::Backup { datasets, .. } => self.past(datasets).await,
+            _ => Past::default(),
         };
         let asker = self.asker().await;
         let known = self.known_runs().await;
@@ -88,13 +95,15 @@ impl Orchestrator {
             partitions: partitions.as_deref(),
             unasked: &unasked,
             store,
-            last_ratio,
+            ratios: &past.ratios,
+            adopted_id: past.adopted_id.as_ref(),
             warn_free_percent: self.settings.warn_free_percent,
             asker: &asker,
             known: &known,
         });
         Facts {
             nodes,
+            looked_at: now,
             prior,
             quorum,
             partitions,
@@ -169,13 +178,43 @@ impl Orchestrator {
         (partitions, unasked)
     }
 
-    async fn last_ratio(&self) -> Option<f64> {
-        let listed = self.store.list().await.ok()?;
-        let last = listed.iter().rev().filter_map(|backup| backup.manifest.as_ref().ok());
-        let last = last
-            .into_iter()
-            .find(|manifest| manifest.cluster == self.name && manifest.raw_bytes() > 0)?;
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        Some(last.stored_bytes() as f64 / last.raw_bytes() as f64)
+    /// What the store's backups tell a new one of these datasets. A store that cannot be read is told of by the run itself.
+    async fn past(&self, datasets: &[Dataset]) -> Past {
+        let Ok(listed) = self.store.list().await else {
+            return Past::default();
+        };
+        let identity = match self.identity(&listed).await {
+            Ok(identity) => identity,
+            Err(error) => {
+                tracing::warn!("the cluster id of earlier backups is not known: {}", chain(&error));
+                return Past::default();
+            }
+        };
+        let like_it = |backup: &&Listed| {
+            identity.owns(backup) && backup.kind.datasets() == datasets && backup.missing.is_none()
+        };
+        let manifests: Vec<&Manifest> = listed
+            .iter()
+            .rev()
+            .filter(like_it)
+            .filter_map(|backup| backup.manifest.as_ref().ok())
+            .collect();
+        let ratio = |dataset: &Dataset| {
+            let ratios = manifests.iter().filter_map(|manifest| manifest.ratio(*dataset));
+            Some((*dataset, ratios.into_iter().next()?))
+        };
+        Past {
+            ratios: datasets.iter().filter_map(ratio).collect(),
+            adopted_id: identity.id,
+        }
     }
+}
+
+/// What earlier backups tell a new one.
+#[derive(Default)]
+struct Past {
+    /// Stored bytes per raw byte, of the newest backup of the same kind.
+    ratios: BTreeMap<Dataset, f64>,
+    /// The cluster id that they belong to.
+    adopted_id: Option<ClusterId>,
 }

@@ -27,6 +27,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::cancel::Cancel;
 use crate::container::Body;
 use crate::ids::{ClusterId, ClusterName, NodeName};
@@ -44,7 +46,7 @@ pub use containers::{Formatting, Quorum, RunRequest};
 pub use gather::Facts;
 pub use keeping::LeftOnNode;
 pub use recover::Recovered;
-pub use rotation::{Rotation, condition};
+pub use rotation::{Rotation, RotationRequest, condition};
 
 /// How long things may take, and how many at once.
 #[derive(Debug, Clone)]
@@ -126,6 +128,8 @@ pub struct Prepared {
     pub findings: Vec<Finding>,
     /// Every node's facts.
     pub facts: BTreeMap<NodeName, Result<NodeFacts, NodeError>>,
+    /// The centre's time when they were gathered.
+    pub looked_at: Timestamp,
     /// Every container as found.
     pub prior: Prior,
     /// The partitions before, where a broker told.

@@ -76,6 +76,12 @@ pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Repo
         rotation: None,
         warnings: harvest.warnings.into_iter().chain(harvest.damage).collect(),
         attention: harvest.attention,
+        unclean: harvest
+            .proofs
+            .iter()
+            .filter(|(_, proof)| !proof.clean)
+            .map(|(name, _)| name.clone())
+            .collect(),
         findings: prepared.findings,
         failures: harvest.failures,
         verdict: String::new(),

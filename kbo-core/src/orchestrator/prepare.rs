@@ -238,6 +238,7 @@ pub(super) fn prepared(plan: Plan, facts: Facts, source: Option<Manifest>) -> Pr
         plan,
         findings,
         facts: facts.nodes,
+        looked_at: facts.looked_at,
         prior: facts.prior,
         partitions: facts.partitions,
         source,

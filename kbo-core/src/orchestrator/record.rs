@@ -51,12 +51,13 @@ impl Run<'_> {
             id,
             kind,
             cluster: self.o.name.clone(),
-            cluster_id: self.cluster_id(),
+            cluster_id: self.seen_cluster_id(),
             kbo_version: self.o.kbo_version.clone(),
             created: self.prepared.plan.run.time(),
             committed: self.o.clock.now(),
             window: harvest.window,
             caveats,
+            damage: Some(harvest.damage.clone()),
             nodes: self
                 .o
                 .cluster
@@ -68,7 +69,8 @@ impl Run<'_> {
         })
     }
 
-    fn cluster_id(&self) -> Option<ClusterId> {
+    /// The cluster id that the nodes tell, else the one of kbo.toml.
+    pub(super) fn seen_cluster_id(&self) -> Option<ClusterId> {
         let metas = self
             .prepared
             .facts

@@ -53,6 +53,7 @@ impl Orchestrator {
                 plan,
                 findings: vec![],
                 facts: BTreeMap::new(),
+                looked_at: self.clock.now(),
                 prior,
                 partitions: None,
                 source: None,

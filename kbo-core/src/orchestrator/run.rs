@@ -100,6 +100,8 @@ pub(super) struct Run<'a> {
     pub(super) claimed: OnceLock<Claim>,
     /// The backup being written.
     pub(super) writer: Option<Arc<dyn BackupWriter>>,
+    /// When the run began, by the wall clock and by one that no hand can turn.
+    pub(super) begun: (Timestamp, Duration),
 }
 
 /// Why a run goes no further.
@@ -133,6 +135,7 @@ impl<'a> Run<'a> {
             unwritten: AtomicBool::new(false),
             claimed: OnceLock::new(),
             writer,
+            begun: (o.clock.now(), o.clock.monotonic()),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::ids::{ClusterId, NodeName, RunId};
 use crate::inventory::Dataset;
 use crate::manifest::{DirRecord, FileRecord, Sha256};
 pub use crate::ports::container::{ContainerReport, ContainerRequest, FormatReport, FormatRequest, QuorumSetup};
-pub use crate::ports::files::{FilesReport, FilesRequest, NewFile, PlacedFile};
+pub use crate::ports::files::{FilesReport, FilesRequest, KeptOf, NewFile, PlacedFile};
 pub use crate::ports::listener::{ListenerFacts, Shown};
 pub use crate::ports::owner::{Claim, ClaimReport, Held, LeaseFacts, LeftUndone, Owner};
 use crate::ports::stream::{ByteSink, ByteSource};

@@ -6,7 +6,7 @@ mod nodes;
 mod owners;
 mod space;
 
-pub(crate) use nodes::COPY_RATE;
+pub(crate) use nodes::{CLOCK_SKEW, COPY_RATE};
 
 use std::collections::BTreeMap;
 
@@ -113,8 +113,10 @@ pub struct Input<'a> {
     pub unasked: &'a BTreeMap<NodeName, NodeError>,
     /// The store's space.
     pub store: Option<Space>,
-    /// Stored bytes per raw byte in the last backup.
-    pub last_ratio: Option<f64>,
+    /// Stored bytes per raw byte of each dataset, as the last backup of the same kind had it.
+    pub ratios: &'a BTreeMap<Dataset, f64>,
+    /// The cluster id that the store's backups of this name belong to.
+    pub adopted_id: Option<&'a ClusterId>,
     /// Percentage of free space below which a warning is due.
     pub warn_free_percent: u8,
     /// Who asks.

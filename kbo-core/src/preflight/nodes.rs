@@ -8,7 +8,7 @@ use crate::ports::node::{ContainerFacts, ContainerState, DirFacts, LinkProbe, No
 use crate::text::human;
 
 /// Clock differences beyond this are worth a warning: record timestamps and retention go by the nodes' clocks.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(30);
+pub(crate) const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(30);
 
 /// Copying rate assumed for the estimate of a longer window, bytes per second.
 pub(crate) const COPY_RATE: u64 = 300_000_000;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kbo_core::ids::NodeName;
+use kbo_core::ids::{ClusterId, NodeName};
 use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::NodeRecord;
 use kbo_core::ports::clock::Clock;
@@ -25,7 +25,8 @@ struct Bench {
     partitions: Option<Vec<PartitionState>>,
     unasked: BTreeMap<NodeName, NodeError>,
     store: Option<Space>,
-    last_ratio: Option<f64>,
+    ratios: BTreeMap<Dataset, f64>,
+    adopted_id: Option<ClusterId>,
 }
 
 impl Bench {
@@ -49,7 +50,8 @@ impl Bench {
                 free: 1 << 40,
                 size: 1 << 40,
             }),
-            last_ratio: None,
+            ratios: BTreeMap::new(),
+            adopted_id: None,
         }
     }
 
@@ -90,10 +92,15 @@ impl Bench {
             partitions: self.partitions.as_deref(),
             unasked: &self.unasked,
             store: self.store,
-            last_ratio: self.last_ratio,
+            ratios: &self.ratios,
+            adopted_id: self.adopted_id.as_ref(),
             warn_free_percent: 20,
         })
     }
+}
+
+fn both(ratio: f64) -> BTreeMap<Dataset, f64> {
+    BOTH.into_iter().map(|dataset| (dataset, ratio)).collect()
 }
 
 fn cold() -> Purpose {
@@ -323,7 +330,7 @@ async fn each_fact_weighs_what_it_should() {
                     size: 1 << 40,
                 });
             },
-            Some(Refusal),
+            Some(Warning),
         ),
         (
             "store small without history",
@@ -335,11 +342,43 @@ async fn each_fact_weighs_what_it_should() {
             Some(Warning),
         ),
         (
+            "store for which one dataset is known not to fit",
+            cold(),
+            |bench| {
+                bench.data().bytes = 4000;
+                bench.ratios = BTreeMap::from([(Dataset::Data, 0.9)]);
+                bench.store = Some(Space { free: 2000, size: 2000 });
+            },
+            Some(Refusal),
+        ),
+        (
+            "store for which the other dataset is known to fit",
+            cold(),
+            |bench| {
+                bench.data().bytes = 4000;
+                bench.ratios = BTreeMap::from([(Dataset::Config, 0.1)]);
+                bench.store = Some(Space { free: 3000, size: 3000 });
+            },
+            Some(Warning),
+        ),
+        (
+            "a cluster id that the store does not know",
+            cold(),
+            |bench| bench.adopted_id = Some("BBBBBBBBBBBBBBBBBBBBBB".parse().expect("an id")),
+            Some(Refusal),
+        ),
+        (
+            "the same for configuration alone",
+            hot(),
+            |bench| bench.adopted_id = Some("BBBBBBBBBBBBBBBBBBBBBB".parse().expect("an id")),
+            Some(Refusal),
+        ),
+        (
             "store that fits by history",
             cold(),
             |bench| {
                 bench.data().bytes = 4000;
-                bench.last_ratio = Some(0.01);
+                bench.ratios = both(0.01);
                 bench.store = Some(Space { free: 900, size: 900 });
             },
             None,
@@ -349,7 +388,7 @@ async fn each_fact_weighs_what_it_should() {
             cold(),
             |bench| {
                 bench.data().bytes = 4000;
-                bench.last_ratio = Some(0.9);
+                bench.ratios = both(0.9);
                 bench.store = Some(Space { free: 2000, size: 2000 });
             },
             Some(Refusal),

@@ -1,10 +1,15 @@
 //! What preflight refuses, and what it only warns of; nothing is touched by a refusal.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use kbo_core::inventory::Dataset;
+use kbo_core::orchestrator::RotationRequest;
 use kbo_core::ports::node::{ContainerState, LinkProbe};
+use kbo_core::ports::store::BackupStore;
 use kbo_core::preflight::Severity;
 use kbo_core::report::Outcome;
+use kbo_core::retention::{Policies, Policy};
 use kbo_core::testing::{FakeCluster, Shape};
 
 use crate::scene::{BACKUP, Job, RESTORE, Scene};
@@ -328,6 +333,10 @@ async fn a_configured_cluster_id_or_node_id_that_is_not_the_nodes_refuses() {
 #[tokio::test]
 async fn a_full_store_refuses() {
     let scene = Scene::new(Shape::THREE_AND_THREE, BACKUP).await;
+    // How far the data compress is known from an earlier backup of the same kind only.
+    let first = scene.run(&scene.orchestrator(None)).await;
+    assert_eq!(first.outcome, Outcome::Done, "{first:#?}");
+    scene.cluster.clock().advance(Duration::from_secs(3600));
     scene.store.full_after(100);
     let report = scene.run(&scene.orchestrator(None)).await;
     assert_eq!(report.outcome, Outcome::Refused, "{report:#?}");
@@ -336,5 +345,43 @@ async fn a_full_store_refuses() {
         "{:?}",
         report.findings
     );
-    scene.check(&report, "a full store");
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_formatted_anew_is_refused_until_its_id_is_adopted_and_loses_no_backup_of_the_old_id() {
+    const NEW: &str = "BBBBBBBBBBBBBBBBBBBBBB";
+    let scene = Scene::new(Shape::THREE_AND_THREE, BACKUP).await;
+    let first = scene.run(&scene.orchestrator(None)).await;
+    let old = scene.store.adopted_id(&scene.orchestrator(None).name).await.unwrap().unwrap();
+    scene.store.change_manifest(&first.id.clone().unwrap(), |manifest| {
+        assert_eq!(manifest.cluster_id.as_ref(), Some(&old));
+        manifest.cluster_id = Some(NEW.parse().unwrap());
+    });
+    scene.cluster.clock().advance(Duration::from_secs(3600));
+    // The other way round: the store goes by another id than the nodes have.
+    let orchestrator = scene.orchestrator(None);
+    orchestrator.store.adopt(&orchestrator.name, &NEW.parse().unwrap()).await.unwrap();
+    let refused = scene.run(&orchestrator).await;
+    assert_eq!(refused.outcome, Outcome::Refused, "{refused:#?}");
+    let finding = refused.findings[0].to_string();
+    assert!(finding.contains(&format!("kbo adopt {old}")), "{finding}");
+    assert!(finding.contains(&format!("kbo rotate --cluster-id {NEW}")), "{finding}");
+    orchestrator.store.adopt(&orchestrator.name, &old).await.unwrap();
+    let policies = Policies {
+        cluster: Policy {
+            days: 0,
+            ..Policy::default()
+        },
+        ..Policies::default()
+    };
+    let report = scene.run(&orchestrator).await;
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    let rotation = orchestrator.plan_rotation(&policies).await.unwrap();
+    assert_eq!(rotation.decisions.len(), 1, "the other id's is none of its business: {rotation:?}");
+    let request = RotationRequest {
+        cluster_id: Some(NEW.parse().unwrap()),
+        ..RotationRequest::default()
+    };
+    let others = orchestrator.plan_rotation_of(&policies, &request).await.unwrap();
+    assert_eq!(others.decisions.iter().map(|one| &one.id).collect::<Vec<_>>(), [&first.id.unwrap()]);
 }
