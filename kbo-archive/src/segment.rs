@@ -284,7 +284,10 @@ impl Verifier {
         self.header.bytes[self.header.len..self.header.len + take].copy_from_slice(now);
         self.header.len += take;
         self.position += take as u64;
-        if self.header.len == MAGIC_KNOWN && matches!(self.header.bytes[16], 0 | 1) && self.header.bytes[8..12] != [0; 4] {
+        if self.header.len == MAGIC_KNOWN
+            && matches!(self.header.bytes[16], 0 | 1)
+            && self.header.bytes[8..12] != [0; 4]
+        {
             self.begin_message();
         } else if self.header.len == HEADER {
             self.begin_batch();

@@ -228,7 +228,8 @@ impl Read {
 
     fn into_damage(mut self) -> Vec<String> {
         if self.more_damage > 0 {
-            self.damage.push(format!("and {} more damaged segments", self.more_damage));
+            self.damage
+                .push(format!("and {} more damaged segments", self.more_damage));
         }
         self.damage
     }

@@ -87,7 +87,9 @@ mod tests {
     #[test]
     fn what_turns_a_terminal_round_is_escaped_and_colours_stay() {
         let mut written = vec![];
-        Shown(&mut written).write_all("\u{1b}[33mWARN\u{1b}[0m a\u{202e}b\u{9b}2J\n".as_bytes()).unwrap();
+        Shown(&mut written)
+            .write_all("\u{1b}[33mWARN\u{1b}[0m a\u{202e}b\u{9b}2J\n".as_bytes())
+            .unwrap();
         let text = String::from_utf8(written).unwrap();
         assert_eq!(text, "\u{1b}[33mWARN\u{1b}[0m a\\u{202e}b\\u{9b}2J\n");
     }

@@ -122,7 +122,10 @@ mod tests {
         let hostile = "a\u{9b}2J\u{202e}b\u{7f}\u{1b}[0m\nc";
         let text = serde_json::to_string_pretty(&vec![hostile]).unwrap();
         let shown = escaped(&text);
-        assert!(!shown.chars().any(|c| c != '\n' && kbo_core::text::is_control(c)), "{shown:?}");
+        assert!(
+            !shown.chars().any(|c| c != '\n' && kbo_core::text::is_control(c)),
+            "{shown:?}"
+        );
         assert_eq!(serde_json::from_str::<Vec<String>>(&shown).unwrap(), [hostile]);
     }
 }

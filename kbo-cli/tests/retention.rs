@@ -204,7 +204,11 @@ fn forged(scene: &Scene, kind: &str, id: &str, change: impl FnOnce(&mut Value)) 
             .retain(|archive| archive["dataset"] == "config");
         let sums = fs::read_to_string(folder.join("SHA256SUMS")).unwrap();
         let kept = sums.lines().filter(|line| line.contains(".config."));
-        fs::write(folder.join("SHA256SUMS"), kept.fold(String::new(), |text, line| text + line + "\n")).unwrap();
+        fs::write(
+            folder.join("SHA256SUMS"),
+            kept.fold(String::new(), |text, line| text + line + "\n"),
+        )
+        .unwrap();
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.to_string_lossy().contains(".data.") {
@@ -242,12 +246,21 @@ fn latest_means_the_newest_good_backup_that_has_data_and_the_plan_says_which_it_
         "{plan}"
     );
     let second = lines.next().unwrap();
-    assert_eq!(second, format!("passed over, newer, does not hold that: {NEWER} (config)"));
+    assert_eq!(
+        second,
+        format!("passed over, newer, does not hold that: {NEWER} (config)")
+    );
     // What was asked for, or said by its id, is what it is.
     let config = said(&["restore", "latest", "--only", "config", "--dry-run"]);
-    assert!(config.starts_with(&format!("restore config: config backup {NEWER} of dev")), "{config}");
+    assert!(
+        config.starts_with(&format!("restore config: config backup {NEWER} of dev")),
+        "{config}"
+    );
     let named = said(&["restore", NEWER, "--dry-run"]);
-    assert!(named.starts_with(&format!("restore config: config backup {NEWER} of dev")), "{named}");
+    assert!(
+        named.starts_with(&format!("restore config: config backup {NEWER} of dev")),
+        "{named}"
+    );
     assert_eq!(scene.verdict(&["restore", NEWER, "--only", "data", "--dry-run"]).0, 2);
 
     let (code, verified) = scene.json(&["verify", "latest"]);
@@ -257,10 +270,20 @@ fn latest_means_the_newest_good_backup_that_has_data_and_the_plan_says_which_it_
     assert_eq!(scene.json(&["pin", "latest"]).1["id"], ID);
 
     // Unclean, damaged or short ones are never latest, and a store without a good one says what there is.
-    fs::remove_file(scene.store().join("cluster/pinned/2026/11/22").join(ID).join("kafka-broker-1.data.tar.zst")).unwrap();
+    fs::remove_file(
+        scene
+            .store()
+            .join("cluster/pinned/2026/11/22")
+            .join(ID)
+            .join("kafka-broker-1.data.tar.zst"),
+    )
+    .unwrap();
     let (code, verdict) = scene.verdict(&["restore", "latest", "--dry-run"]);
     assert_eq!(code, 5, "{verdict}");
-    assert!(verdict.contains("no good backup of cluster dev with data") && verdict.contains("is damaged: "), "{verdict}");
+    assert!(
+        verdict.contains("no good backup of cluster dev with data") && verdict.contains("is damaged: "),
+        "{verdict}"
+    );
 }
 
 #[test]
@@ -290,7 +313,10 @@ fn verify_all_gives_each_backup_its_verdict_and_goes_on_past_a_damaged_one() {
     fs::write(scene.store().join("kbo-store.json"), "{").unwrap();
     let (code, document) = scene.json(&["verify", "--all"]);
     assert_eq!((code, document["backups"].as_array().unwrap().len()), (5, 3));
-    assert!(document["store"][0].as_str().unwrap().contains("kbo-store.json"), "{document}");
+    assert!(
+        document["store"][0].as_str().unwrap().contains("kbo-store.json"),
+        "{document}"
+    );
 }
 
 #[test]
@@ -357,17 +383,32 @@ fn backups_of_another_cluster_id_are_shown_as_such_and_go_only_by_their_own_name
         forged(&scene, "cluster", id, |_| {});
     }
     let (code, adopted) = scene.json(&["adopt", NEW]);
-    assert_eq!((code, &adopted["previous"], &adopted["others"]), (0, &old.into(), &3.into()));
+    assert_eq!(
+        (code, &adopted["previous"], &adopted["others"]),
+        (0, &old.into(), &3.into())
+    );
     let (code, verdict) = scene.verdict(&["restore", "latest", "--dry-run"]);
     assert_eq!(code, 2);
-    assert!(verdict.contains(&format!("is of another cluster id ({old})")), "{verdict}");
+    assert!(
+        verdict.contains(&format!("is of another cluster id ({old})")),
+        "{verdict}"
+    );
     forged(&scene, "cluster", NEWER, |manifest| manifest["cluster_id"] = NEW.into());
     let (_, list) = scene.json(&["list"]);
-    let others: Vec<bool> = list.as_array().unwrap().iter().map(|row| row["other_cluster_id"] == true).collect();
+    let others: Vec<bool> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["other_cluster_id"] == true)
+        .collect();
     assert_eq!(others, [true, true, true, false]);
     let shown = String::from_utf8(scene.kbo(&["list"]).stdout).unwrap();
     assert_eq!(shown.matches(&format!("OTHER CLUSTER ID {old}")).count(), 3, "{shown}");
-    assert!(String::from_utf8(scene.kbo(&["show", ID]).stdout).unwrap().contains(&format!("NOT that of dev now, which is {NEW}")));
+    assert!(
+        String::from_utf8(scene.kbo(&["show", ID]).stdout)
+            .unwrap()
+            .contains(&format!("NOT that of dev now, which is {NEW}"))
+    );
     assert_eq!(scene.json(&["show", "latest"]).1["id"], NEWER);
     assert_eq!(scene.json(&["rotate"]).1["removed"], serde_json::json!([]));
     assert_eq!(ids(&scene).len(), 4);
@@ -381,6 +422,10 @@ fn backups_of_another_cluster_id_are_shown_as_such_and_go_only_by_their_own_name
     let text = fs::read_to_string(scene.temp.path().join("kbo.toml")).unwrap();
     let text = text.replace("name = \"dev\"", &format!("name = \"dev\"\nid = \"{NEW}\""));
     fs::write(scene.temp.path().join("kbo.toml"), text).unwrap();
-    assert_eq!(scene.json(&["show", "latest"]).1["id"], NEWER, "kbo.toml decides where it names an id");
+    assert_eq!(
+        scene.json(&["show", "latest"]).1["id"],
+        NEWER,
+        "kbo.toml decides where it names an id"
+    );
     assert_eq!(scene.json(&["adopt", old]).0, 2);
 }

@@ -224,7 +224,10 @@ impl Deployment {
         Some(Failure {
             step: format!("compare the earlier files in {}", self.dir),
             node: None,
-            message: format!("the nodes' earlier files are of different deployments: {}", all.join("; ")),
+            message: format!(
+                "the nodes' earlier files are of different deployments: {}",
+                all.join("; ")
+            ),
             hint: Some(format!(
                 "name the nodes of one deployment: kbo certs deploy --rollback {} takes back the last one",
                 last.join(" ")

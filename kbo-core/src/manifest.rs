@@ -293,7 +293,10 @@ impl Manifest {
     pub fn ratio(&self, dataset: Dataset) -> Option<f64> {
         let archives = self.archives.iter().filter(|archive| archive.dataset == dataset);
         let (raw, stored) = archives.fold((0_u64, 0_u64), |(raw, stored), archive| {
-            (raw.saturating_add(archive.raw_size), stored.saturating_add(archive.size))
+            (
+                raw.saturating_add(archive.raw_size),
+                stored.saturating_add(archive.size),
+            )
         });
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         (raw > 0).then(|| stored as f64 / raw as f64)

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::ids::BackupId;
@@ -202,7 +202,10 @@ pub fn doubt(
     // What would have stayed when the last run rotated, and goes now, is what the time since then explains.
     let stayed = decide(last, policies, &earlier);
     let explained = |decision: &&&Decision| {
-        is_usual && stayed.iter().any(|then| then.id == decision.id && then.kind == decision.kind && then.keep)
+        is_usual
+            && stayed
+                .iter()
+                .any(|then| then.id == decision.id && then.kind == decision.kind && then.keep)
     };
     let beyond = going.len() - going.iter().filter(explained).count();
     if beyond <= 3 || beyond * 2 <= candidates.len() {
@@ -563,14 +566,30 @@ mod tests {
         let later = now() + SignedDuration::from_hours(7 * 24);
         let kept = nightly(7);
         assert_eq!(doubted(week, later, &kept), None);
-        assert_eq!(decide(later, &policies(week), &kept).iter().filter(|one| one.keep).count(), 1);
+        assert_eq!(
+            decide(later, &policies(week), &kept)
+                .iter()
+                .filter(|one| one.keep)
+                .count(),
+            1
+        );
         // Every hour's of a day, kept for half a day: more than half go each night.
-        let hourly: Vec<Candidate> = (0..40).rev().map(aged).map(|one| Candidate { kind: BackupKind::Config, ..one }).collect();
+        let hourly: Vec<Candidate> = (0..40)
+            .rev()
+            .map(aged)
+            .map(|one| Candidate {
+                kind: BackupKind::Config,
+                ..one
+            })
+            .collect();
         let half = Policy {
             days: 1,
             ..Policy::default()
         };
-        assert_eq!(doubted(half, now() + SignedDuration::from_hours(24), &hourly[16..]), None);
+        assert_eq!(
+            doubted(half, now() + SignedDuration::from_hours(24), &hourly[16..]),
+            None
+        );
         // Three of four are few enough to be meant.
         assert_eq!(doubted(half, now(), &nightly(4)), None);
     }
@@ -593,7 +612,10 @@ mod tests {
         let back = now() - SignedDuration::from_hours(5);
         let mut store = nightly(30);
         let why = doubted(Policy::default(), back, &store).unwrap();
-        assert!(why.contains("4 h after") && why.contains(store[29].id.as_str()), "{why}");
+        assert!(
+            why.contains("4 h after") && why.contains(store[29].id.as_str()),
+            "{why}"
+        );
         // A misdated backup that somebody has looked at and pinned is no reason any more.
         store[29].pinned = true;
         store[28].created = Some(back);

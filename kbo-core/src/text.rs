@@ -111,7 +111,10 @@ mod tests {
             printable(hostile),
             "a\\u{1b}[31mb\\u{9b}2Jc\\u{202e}d\\u{d}e\\u{7f}\\u{2066}"
         );
-        assert_eq!(printable("two\nlines\tand ünïcode 日本 \"'"), "two\nlines\tand ünïcode 日本 \"'");
+        assert_eq!(
+            printable("two\nlines\tand ünïcode 日本 \"'"),
+            "two\nlines\tand ünïcode 日本 \"'"
+        );
         assert_eq!(one_line("two\nlines"), "two\\u{a}lines");
     }
 

@@ -305,7 +305,9 @@ async fn a_rollback_is_refused_where_nodes_keep_files_of_different_deployments()
     scene.deployment.run().await.unwrap();
     // A second deployment reaches one node only.
     let all = std::mem::take(&mut scene.deployment.targets);
-    let (some, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|target| target.node.name() == &scene.dirs[1].name);
+    let (some, others): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|target| target.node.name() == &scene.dirs[1].name);
     scene.deployment.targets = some;
     scene.deployment.run = "20261130T030000Z".parse().unwrap();
     scene.deployment.run().await.unwrap();

@@ -35,9 +35,14 @@ pub(super) fn read_note(path: &Path) -> Result<Option<Note>, StoreError> {
         Err(error) => return Err(failed("open", path)(error)),
     };
     let mut text = Vec::new();
-    file.take(LONGEST).read_to_end(&mut text).map_err(failed("read", path))?;
+    file.take(LONGEST)
+        .read_to_end(&mut text)
+        .map_err(failed("read", path))?;
     sealed::unseal(&text).map(Some).map_err(|why| {
-        format(path, format!("{why}; `kbo adopt CLUSTER_ID` writes it anew, with the id that `kbo list --json` shows"))
+        format(
+            path,
+            format!("{why}; `kbo adopt CLUSTER_ID` writes it anew, with the id that `kbo list --json` shows"),
+        )
     })
 }
 

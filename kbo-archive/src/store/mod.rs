@@ -18,13 +18,13 @@
 mod archive;
 mod document;
 mod durable;
+mod identity;
 mod journal;
 mod keep;
 mod last;
 mod layout;
 mod list;
 mod lock;
-mod identity;
 mod read;
 mod reading;
 mod sealed;

@@ -485,23 +485,35 @@ mod tests {
         let listed = hourly();
         assert_eq!(pick_of(&listed, "latest", Wanted::Whole).unwrap(), "20261123T030000Z");
         assert_eq!(pick_of(&listed, "latest~1", Wanted::Whole).unwrap(), "20261122T225000Z");
-        assert_eq!(pick_of(&listed, "latest", Wanted::WholeOrAny).unwrap(), "20261123T030000Z");
+        assert_eq!(
+            pick_of(&listed, "latest", Wanted::WholeOrAny).unwrap(),
+            "20261123T030000Z"
+        );
         let chosen = select(&listed, &Selector::Latest(0), &dev(None), Wanted::Whole).unwrap();
         assert_eq!(
             mentions(&chosen.passed_over),
             ["passed over, newer, does not hold that: 20261123T050000Z (config), 20261123T040000Z (config)"]
         );
         // Said by its id, it is taken as it is said.
-        assert_eq!(pick_of(&listed, "20261123T05", Wanted::Whole).unwrap(), "20261123T050000Z");
+        assert_eq!(
+            pick_of(&listed, "20261123T05", Wanted::Whole).unwrap(),
+            "20261123T050000Z"
+        );
     }
 
     #[test]
     fn where_nothing_has_data_a_whole_restore_has_no_latest_and_what_only_reads_takes_the_newest() {
         let listed = &hourly()[2..];
         let error = pick_of(listed, "latest", Wanted::Whole).unwrap_err();
-        assert!(error.to_string().contains("no good backup of cluster dev with data"), "{error}");
+        assert!(
+            error.to_string().contains("no good backup of cluster dev with data"),
+            "{error}"
+        );
         assert!(!error.is_of_damage());
-        assert_eq!(pick_of(listed, "latest", Wanted::WholeOrAny).unwrap(), "20261123T050000Z");
+        assert_eq!(
+            pick_of(listed, "latest", Wanted::WholeOrAny).unwrap(),
+            "20261123T050000Z"
+        );
     }
 
     #[test]
@@ -515,7 +527,9 @@ mod tests {
             manifest.damage = None;
             manifest.caveats = vec!["b1: orders-0/0.log: zeros instead of a record batch, at byte 12".to_owned()];
         });
-        change(&mut listed[3], |manifest| manifest.damage = Some(vec!["b1: bad".to_owned()]));
+        change(&mut listed[3], |manifest| {
+            manifest.damage = Some(vec!["b1: bad".to_owned()])
+        });
         change(&mut listed[4], |manifest| {
             manifest.nodes = vec![NodeRecord {
                 name: "b1".parse().unwrap(),
@@ -533,7 +547,10 @@ mod tests {
         assert_eq!(chosen.backup.id.as_str(), "20261121T030000Z");
         let whys: Vec<&Why> = chosen.passed_over.iter().map(|passed| &passed.why).collect();
         let missing = Why::Damaged("a.tar.zst is missing".to_owned());
-        assert_eq!(whys, [&Why::Unclean, &Why::OfDamagedData, &Why::OfDamagedData, &missing]);
+        assert_eq!(
+            whys,
+            [&Why::Unclean, &Why::OfDamagedData, &Why::OfDamagedData, &missing]
+        );
         let error = pick_of(&listed[1..], "latest", Wanted::Whole).unwrap_err();
         assert!(error.is_of_damage(), "{error}");
         assert_eq!(pick_of(&listed, "20261125", Wanted::Whole).unwrap(), "20261125T030000Z");
@@ -548,11 +565,22 @@ mod tests {
         }
         let chosen = select(&listed, &Selector::Latest(0), &dev(Some(ours)), Wanted::Whole).unwrap();
         assert_eq!(chosen.backup.id.as_str(), "20261122T225000Z");
-        assert!(chosen.passed_over.iter().any(|passed| matches!(&passed.why, Why::OtherId(id) if id.as_str() == theirs)));
+        assert!(
+            chosen
+                .passed_over
+                .iter()
+                .any(|passed| matches!(&passed.why, Why::OtherId(id) if id.as_str() == theirs))
+        );
         // One without an id belongs to the name.
         let config = Wanted::Datasets(&[Dataset::Config]);
         assert!(select(&listed[2..], &Selector::Latest(0), &dev(Some(ours)), config).is_ok());
-        let named = select(&listed, &"20261123T03".parse().unwrap(), &dev(Some(ours)), Wanted::Whole).unwrap();
+        let named = select(
+            &listed,
+            &"20261123T03".parse().unwrap(),
+            &dev(Some(ours)),
+            Wanted::Whole,
+        )
+        .unwrap();
         assert_eq!(named.backup.id.as_str(), "20261123T030000Z");
     }
 
@@ -595,7 +623,10 @@ mod tests {
     fn latest_tells_of_newer_backups_that_cannot_be_read() {
         let listed = store();
         let chosen = select(&listed, &Selector::Latest(0), &dev(None), Wanted::Datasets(&[])).unwrap();
-        assert_eq!(chosen.passed_over.iter().filter(|passed| passed.is_damaged()).count(), 1);
+        assert_eq!(
+            chosen.passed_over.iter().filter(|passed| passed.is_damaged()).count(),
+            1
+        );
     }
 
     #[test]

@@ -170,7 +170,9 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 fn bounded(findings: Vec<String>) -> Vec<String> {
     let more = findings.len().saturating_sub(MOST_FINDINGS);
     let clipped = findings.iter().take(MOST_FINDINGS);
-    let mut findings: Vec<String> = clipped.map(|finding| clip(finding, LONGEST_FINDING).into_owned()).collect();
+    let mut findings: Vec<String> = clipped
+        .map(|finding| clip(finding, LONGEST_FINDING).into_owned())
+        .collect();
     if more > 0 {
         findings.push(format!("and {more} more findings"));
     }

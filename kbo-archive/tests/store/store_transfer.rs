@@ -234,9 +234,14 @@ async fn an_import_that_is_pinned_is_never_seen_where_a_rotation_looks() {
     // A run that died in the middle of it leaves what is swept, though it lies in pinned/.
     let folder = other.root().join("cluster/pinned/2026/11/22").join(ID);
     let end = bytes.len() / 2;
-    import(&other, Box::new(Cursor::new(bytes[..end].to_vec())), Some(&pin), &Transfer::default())
-        .await
-        .unwrap_err();
+    import(
+        &other,
+        Box::new(Cursor::new(bytes[..end].to_vec())),
+        Some(&pin),
+        &Transfer::default(),
+    )
+    .await
+    .unwrap_err();
     assert!(!folder.exists());
     import(&other, Box::new(Cursor::new(bytes)), Some(&pin), &Transfer::default())
         .await
@@ -253,12 +258,16 @@ async fn an_import_that_is_pinned_is_never_seen_where_a_rotation_looks() {
 async fn what_an_import_would_refuse_is_not_exported() {
     type Change = fn(&mut Manifest);
     let changes: [(&str, Change); 4] = [
-        ("a path that leads out", |manifest| manifest.archives[0].files[1].path = "../x".to_owned()),
+        ("a path that leads out", |manifest| {
+            manifest.archives[0].files[1].path = "../x".to_owned()
+        }),
         ("an entry twice", |manifest| {
             let twin = manifest.archives[0].files[1].clone();
             manifest.archives[0].files.push(twin);
         }),
-        ("another time", |manifest| manifest.created = jiff::Timestamp::UNIX_EPOCH),
+        ("another time", |manifest| {
+            manifest.created = jiff::Timestamp::UNIX_EPOCH
+        }),
         ("another size", |manifest| manifest.archives[0].size += 1),
     ];
     for (what, change) in changes {
@@ -268,8 +277,16 @@ async fn what_an_import_would_refuse_is_not_exported() {
         let folder = store.folder(&id(ID)).await.unwrap();
         let text = serde_json::to_vec(&manifest).unwrap();
         let sums = fs::read_to_string(folder.join("SHA256SUMS")).unwrap();
-        let others: String = sums.lines().filter(|line| !line.ends_with("manifest.json")).map(|line| format!("{line}\n")).collect();
-        fs::write(folder.join("SHA256SUMS"), format!("{others}{}  manifest.json\n", crate::sample::sha256(&text))).unwrap();
+        let others: String = sums
+            .lines()
+            .filter(|line| !line.ends_with("manifest.json"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        fs::write(
+            folder.join("SHA256SUMS"),
+            format!("{others}{}  manifest.json\n", crate::sample::sha256(&text)),
+        )
+        .unwrap();
         fs::write(folder.join("manifest.json"), text).unwrap();
         let file = temp.path().join("x.tar");
         let exported = export_to_file(&store, &id(ID), &file, false, &Transfer::default()).await;

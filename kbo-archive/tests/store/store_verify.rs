@@ -196,7 +196,10 @@ async fn every_byte_of_every_file_of_a_store_counts() {
         by: Some("ops".to_owned()),
     };
     store.pin(&id(ID), &pin).await.unwrap();
-    store.adopt(&crate::sample::dev(), &"AkU3OEVBNTcwNTJENDM2Qg".parse().unwrap()).await.unwrap();
+    store
+        .adopt(&crate::sample::dev(), &"AkU3OEVBNTcwNTJENDM2Qg".parse().unwrap())
+        .await
+        .unwrap();
     let is_sound = || async {
         let tolerant = store.whatever_its_state();
         let of_store = verify_store(&store).await.unwrap();
@@ -272,7 +275,10 @@ async fn a_backup_without_its_manifest_is_told_and_a_foreign_folder_is_not() {
     assert_eq!(verify_store(&store).await.unwrap(), Vec::<String>::new());
     fs::remove_file(store.folder(&id(ID)).await.unwrap().join("manifest.json")).unwrap();
     let findings = verify_store(&store).await.unwrap();
-    assert!(findings[0].contains(ID) && findings[0].contains("no manifest.json"), "{findings:?}");
+    assert!(
+        findings[0].contains(ID) && findings[0].contains("no manifest.json"),
+        "{findings:?}"
+    );
 }
 
 #[tokio::test]
@@ -283,7 +289,10 @@ async fn a_link_or_a_pipe_in_place_of_an_archive_is_damage_and_hangs_nothing() {
     });
     let piped = damaged(|dir| {
         fs::remove_file(dir.join(ARCHIVE)).unwrap();
-        let made = std::process::Command::new("mkfifo").arg(dir.join(ARCHIVE)).status().unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(dir.join(ARCHIVE))
+            .status()
+            .unwrap();
         assert!(made.success());
     });
     for (report, what) in [(linked.await, "it is a symbolic link"), (piped.await, "it is no file")] {

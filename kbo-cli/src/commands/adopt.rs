@@ -24,9 +24,15 @@ struct Document<'a> {
 
 pub(super) async fn run(context: &Context, id: &ClusterId) -> Ended {
     let name = &context.config.cluster_name;
-    if let Some(configured) = context.config.cluster_id.as_ref().filter(|configured| *configured != id) {
+    if let Some(configured) = context
+        .config
+        .cluster_id
+        .as_ref()
+        .filter(|configured| *configured != id)
+    {
         let text = format!("kbo.toml names the cluster id {configured}, not {id}");
-        return Err(Trouble::new(Outcome::Usage, text).hint("cluster.id in kbo.toml decides: correct it, and nothing has to be adopted"));
+        return Err(Trouble::new(Outcome::Usage, text)
+            .hint("cluster.id in kbo.toml decides: correct it, and nothing has to be adopted"));
     }
     store_locked(context, "adopt", async {
         let store = &context.composed.store;
@@ -44,7 +50,9 @@ pub(super) async fn run(context: &Context, id: &ClusterId) -> Ended {
         let rest = match (others, &previous) {
             (0, _) => String::new(),
             (count, Some(old)) if changed => {
-                format!("; {count} backup(s) of other ids stay, and kbo rotate --cluster-id {old} rotates those of {old}")
+                format!(
+                    "; {count} backup(s) of other ids stay, and kbo rotate --cluster-id {old} rotates those of {old}"
+                )
             }
             (count, _) => format!("; {count} backup(s) of other ids stay"),
         };

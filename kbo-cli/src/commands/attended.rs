@@ -132,7 +132,10 @@ impl Attended {
                 report.warnings.extend(warnings);
                 let is_scheduled = self.schedule.is_some() && self.global.quiet && !self.global.json;
                 // cron mails whatever is said: that all is well is not worth a mail, and all else is, a warning among it.
-                let warned = report.findings.iter().any(|finding| finding.severity == Severity::Warning);
+                let warned = report
+                    .findings
+                    .iter()
+                    .any(|finding| finding.severity == Severity::Warning);
                 let is_well = report.outcome == Outcome::Done && report.warnings.is_empty() && !warned;
                 if !(is_scheduled && is_well) {
                     conduct::show_report(context, &report, &runs);
@@ -198,7 +201,14 @@ impl Attended {
             warnings.push(format!("what this run came to cannot be noted: {}", chain(&error)));
         }
         if let Some(path) = &self.config.metrics_textfile
-            && let Err(error) = metrics::write(path, &self.store, &self.config.cluster_name, self.config.cluster_id.as_ref(), record).await
+            && let Err(error) = metrics::write(
+                path,
+                &self.store,
+                &self.config.cluster_name,
+                self.config.cluster_id.as_ref(),
+                record,
+            )
+            .await
         {
             warnings.push(format!("{error:#}"));
         }

@@ -168,7 +168,10 @@ pub(super) async fn execute(context: &Context, prepared: Prepared) -> Outcome {
 /// Executes, and leaves the report to be shown.
 pub(super) async fn executed(context: &Context, prepared: Prepared) -> Report {
     // Warnings and the reasons of a refusal are part of the result, which -q wants told.
-    let findings = prepared.findings.iter().filter(|finding| finding.severity > Severity::Note);
+    let findings = prepared
+        .findings
+        .iter()
+        .filter(|finding| finding.severity > Severity::Note);
     findings.for_each(|finding| output::error_line(&described(finding)));
     let report = context.composed.orchestrator.execute(prepared).await;
     // They are told as they come up, but not under -q: cron's mail is all that anybody sees of such a run.

@@ -63,7 +63,9 @@ async fn captured_bodies(
     backup: &str,
     chosen: &[NodeName],
 ) -> Result<BTreeMap<NodeName, Body>, Trouble> {
-    let id = show::selected(context, backup, Wanted::Containers(chosen)).await?.told(context);
+    let id = show::selected(context, backup, Wanted::Containers(chosen))
+        .await?
+        .told(context);
     let manifest = context.composed.store.manifest(&id).await?;
     let mut bodies = BTreeMap::new();
     for record in manifest

@@ -100,7 +100,11 @@ fn show(rows: &[Row]) {
             let reason = row.pin_reason.as_ref().map(|reason| format!(" ({reason})"));
             remarks.push(format!("pinned{}", reason.unwrap_or_default()));
         }
-        remarks.extend(row.damage.iter().map(|damage| format!("DAMAGED: {}", clip(damage, 200))));
+        remarks.extend(
+            row.damage
+                .iter()
+                .map(|damage| format!("DAMAGED: {}", clip(damage, 200))),
+        );
         if let (true, Some(id)) = (row.other_cluster_id, &row.cluster_id) {
             remarks.push(format!("OTHER CLUSTER ID {id}"));
         }

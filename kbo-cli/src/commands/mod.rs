@@ -1,7 +1,7 @@
 //! The commands: each composes, calls, shows, and names the exit code.
 
-pub(crate) mod agent;
 mod adopt;
+pub(crate) mod agent;
 mod attended;
 mod backup;
 mod certs;

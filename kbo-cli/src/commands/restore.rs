@@ -74,7 +74,10 @@ async fn restore(
         .map(Dataset::to_string)
         .collect::<Vec<_>>()
         .join(" and ");
-    let restored_id = manifest.cluster_id.clone().filter(|_| datasets.contains(&Dataset::Data));
+    let restored_id = manifest
+        .cluster_id
+        .clone()
+        .filter(|_| datasets.contains(&Dataset::Data));
     let summary = format!(
         "{what} of {} as of {} ({})",
         manifest.cluster,
@@ -139,7 +142,9 @@ async fn restore(
 
 /// What --other-cluster has put onto the nodes brings its cluster id along: the store goes by that from now on.
 async fn adopt(context: &Context, id: &ClusterId) {
-    let Composed { store, orchestrator, .. } = &context.composed;
+    let Composed {
+        store, orchestrator, ..
+    } = &context.composed;
     let adopted = match store.adopted_id(&orchestrator.name).await {
         Ok(Some(known)) if known == *id => return,
         _ => store.adopt(&orchestrator.name, id).await,

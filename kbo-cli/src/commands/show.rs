@@ -115,13 +115,7 @@ fn pinned(pin: Option<&Pin>) -> String {
     format!("since {}{by}{why}", pin.since)
 }
 
-fn show(
-    manifest: &Manifest,
-    folder: &std::path::Path,
-    listed: Option<&Listed>,
-    identity: &Identity,
-    files: bool,
-) {
+fn show(manifest: &Manifest, folder: &std::path::Path, listed: Option<&Listed>, identity: &Identity, files: bool) {
     output::line(&format!(
         "backup {} ({}) of {}",
         manifest.id, manifest.kind, manifest.cluster
@@ -130,7 +124,10 @@ fn show(
     if let Some(id) = &manifest.cluster_id {
         let other = match (identity.of(manifest), &identity.id) {
             (Belonging::OtherId(_), Some(ours)) => {
-                format!(" (NOT that of {} now, which is {ours}: `latest` does not mean it, and only kbo rotate --cluster-id rotates it)", identity.name)
+                format!(
+                    " (NOT that of {} now, which is {ours}: `latest` does not mean it, and only kbo rotate --cluster-id rotates it)",
+                    identity.name
+                )
             }
             _ => String::new(),
         };
@@ -161,7 +158,11 @@ fn show(
         output::line(&format!("damaged    {damage}"));
     }
     let told = manifest.source_damage();
-    for caveat in manifest.caveats.iter().filter(|caveat| !told.contains(&caveat.as_str())) {
+    for caveat in manifest
+        .caveats
+        .iter()
+        .filter(|caveat| !told.contains(&caveat.as_str()))
+    {
         output::line(&format!("caveat     {caveat}"));
     }
     let nodes = manifest.nodes.iter().map(|node| {

@@ -33,7 +33,9 @@ struct Document<'a> {
 }
 
 pub(super) async fn export_backup(context: &Context, args: &ExportArgs) -> Ended {
-    let id = show::selected(context, &args.backup, Wanted::WholeOrAny).await?.told(context);
+    let id = show::selected(context, &args.backup, Wanted::WholeOrAny)
+        .await?
+        .told(context);
     let store = &context.composed.store;
     let to_stdout = args.file == Path::new("-");
     if to_stdout && context.global.json {

@@ -92,7 +92,11 @@ async fn every_one(context: &Context) -> Ended {
         .map(|report| report.id.to_string())
         .collect();
     let archives: usize = backups.iter().map(|report| report.archives.len()).sum();
-    let of_the_store = if of_store.is_empty() { "" } else { "; THE STORE ITSELF IS DAMAGED" };
+    let of_the_store = if of_store.is_empty() {
+        ""
+    } else {
+        "; THE STORE ITSELF IS DAMAGED"
+    };
     let verdict = match (bad.len(), &backups[..]) {
         (0, [one]) => format!(
             "backup {} is whole: {archives} archives, every file verified{of_the_store}",

@@ -170,7 +170,8 @@ impl Seen {
             !matches!(ids, (Some(ours), Some(its)) if ours != its)
         };
         // One that cannot be counted on must not pass for the last one.
-        let is_good = |backup: &&&Listed| condition(backup) == Condition::Good && backup.manifest.as_ref().is_ok_and(own);
+        let is_good =
+            |backup: &&&Listed| condition(backup) == Condition::Good && backup.manifest.as_ref().is_ok_and(own);
         let whole = ours.iter().find(is_good);
         let Some((backup, manifest)) = whole.and_then(|backup| Some((backup, backup.manifest.as_ref().ok()?))) else {
             let none = match ours.is_empty() {

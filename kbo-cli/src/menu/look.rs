@@ -145,11 +145,7 @@ impl Look {
 
 type Read = (Vec<Listed>, Identity, Option<LockOwner>, bool);
 
-async fn read(
-    store: &DirStore,
-    cluster: &ClusterName,
-    configured: Option<&ClusterId>,
-) -> Result<Read, StoreError> {
+async fn read(store: &DirStore, cluster: &ClusterName, configured: Option<&ClusterId>) -> Result<Read, StoreError> {
     let listed = store.list().await?;
     let identity = identity(store, cluster, configured, &listed).await?;
     let mut died = !store.open_journals(cluster).await?.is_empty();

@@ -190,9 +190,8 @@ impl Orchestrator {
                 return Past::default();
             }
         };
-        let like_it = |backup: &&Listed| {
-            identity.owns(backup) && backup.kind.datasets() == datasets && backup.missing.is_none()
-        };
+        let like_it =
+            |backup: &&Listed| identity.owns(backup) && backup.kind.datasets() == datasets && backup.missing.is_none();
         let manifests: Vec<&Manifest> = listed
             .iter()
             .rev()

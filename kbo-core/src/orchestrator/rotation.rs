@@ -59,7 +59,9 @@ impl Rotation {
         };
         let removed = backups(self.removed.len());
         if let Some(why) = &self.withheld {
-            return format!("withheld, nothing was removed: {why}; kbo rotate --dry-run shows what would go, kbo rotate --yes removes it");
+            return format!(
+                "withheld, nothing was removed: {why}; kbo rotate --dry-run shows what would go, kbo rotate --yes removes it"
+            );
         }
         match (going.len(), self.removed.len(), self.failed.len()) {
             (0, ..) => format!("no backup has had its time, {stay}"),

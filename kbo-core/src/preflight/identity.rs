@@ -49,7 +49,9 @@ impl Judge<'_> {
     /// A cluster that was formatted anew, or another one that this kbo.toml reaches by mistake: its backups must not mix with those of
     /// the one before. Where kbo.toml names the id, that is what counts. A restore replaces the id, and is judged by its backup's.
     fn changed_id(&mut self) {
-        let Purpose::Backup { .. } = self.input.purpose else { return };
+        let Purpose::Backup { .. } = self.input.purpose else {
+            return;
+        };
         let (None, Some(adopted)) = (self.input.cluster_id, self.input.adopted_id) else {
             return;
         };

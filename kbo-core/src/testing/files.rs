@@ -86,7 +86,7 @@ impl FilesDir {
                 return Ok(FilesReport {
                     files: placed,
                     previous: self.previous(),
-            kept: self.kept_of(),
+                    kept: self.kept_of(),
                 });
             }
             FilesRequest::Commit { run, .. } => self.commit(run)?,

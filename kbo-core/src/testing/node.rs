@@ -279,9 +279,8 @@ impl NodeTransport for FakeNode {
         let mut world = self.world().await?;
         let now = self.cluster.clock().elapsed();
         let container = world.nodes[&self.name].container;
-        match container {
-            ContainerState::Missing => return Err(state(format!("there is no container of {}", self.name))),
-            _ => {}
+        if container == ContainerState::Missing {
+            return Err(state(format!("there is no container of {}", self.name)));
         }
         self.own(&world, Some(&request.run))?;
         if let Some(lease) = &request.lease {

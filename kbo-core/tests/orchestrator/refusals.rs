@@ -352,7 +352,12 @@ async fn a_cluster_that_was_formatted_anew_is_refused_until_its_id_is_adopted_an
     const NEW: &str = "BBBBBBBBBBBBBBBBBBBBBB";
     let scene = Scene::new(Shape::THREE_AND_THREE, BACKUP).await;
     let first = scene.run(&scene.orchestrator(None)).await;
-    let old = scene.store.adopted_id(&scene.orchestrator(None).name).await.unwrap().unwrap();
+    let old = scene
+        .store
+        .adopted_id(&scene.orchestrator(None).name)
+        .await
+        .unwrap()
+        .unwrap();
     scene.store.change_manifest(&first.id.clone().unwrap(), |manifest| {
         assert_eq!(manifest.cluster_id.as_ref(), Some(&old));
         manifest.cluster_id = Some(NEW.parse().unwrap());
@@ -360,7 +365,11 @@ async fn a_cluster_that_was_formatted_anew_is_refused_until_its_id_is_adopted_an
     scene.cluster.clock().advance(Duration::from_secs(3600));
     // The other way round: the store goes by another id than the nodes have.
     let orchestrator = scene.orchestrator(None);
-    orchestrator.store.adopt(&orchestrator.name, &NEW.parse().unwrap()).await.unwrap();
+    orchestrator
+        .store
+        .adopt(&orchestrator.name, &NEW.parse().unwrap())
+        .await
+        .unwrap();
     let refused = scene.run(&orchestrator).await;
     assert_eq!(refused.outcome, Outcome::Refused, "{refused:#?}");
     let finding = refused.findings[0].to_string();
@@ -377,11 +386,18 @@ async fn a_cluster_that_was_formatted_anew_is_refused_until_its_id_is_adopted_an
     let report = scene.run(&orchestrator).await;
     assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
     let rotation = orchestrator.plan_rotation(&policies).await.unwrap();
-    assert_eq!(rotation.decisions.len(), 1, "the other id's is none of its business: {rotation:?}");
+    assert_eq!(
+        rotation.decisions.len(),
+        1,
+        "the other id's is none of its business: {rotation:?}"
+    );
     let request = RotationRequest {
         cluster_id: Some(NEW.parse().unwrap()),
         ..RotationRequest::default()
     };
     let others = orchestrator.plan_rotation_of(&policies, &request).await.unwrap();
-    assert_eq!(others.decisions.iter().map(|one| &one.id).collect::<Vec<_>>(), [&first.id.unwrap()]);
+    assert_eq!(
+        others.decisions.iter().map(|one| &one.id).collect::<Vec<_>>(),
+        [&first.id.unwrap()]
+    );
 }

@@ -79,7 +79,9 @@ async fn a_clock_in_doubt_withholds_the_rotation_and_is_something_to_look_at() {
         (
             "a node's clock is ahead",
             |scene| {
-                scene.cluster.with("b1", |node| node.skew = SignedDuration::from_hours(1));
+                scene
+                    .cluster
+                    .with("b1", |node| node.skew = SignedDuration::from_hours(1));
             },
             "b1 is 3600 s ahead",
         ),
@@ -103,7 +105,10 @@ async fn a_clock_in_doubt_withholds_the_rotation_and_is_something_to_look_at() {
             ..RotationRequest::default()
         };
         let rotation = orchestrator.rotate(&two_days().unwrap(), &confirmed).await.unwrap();
-        assert!(rotation.withheld.is_none() && rotation.removed.len() > 3, "{name}: {rotation:?}");
+        assert!(
+            rotation.withheld.is_none() && rotation.removed.len() > 3,
+            "{name}: {rotation:?}"
+        );
     }
 }
 
@@ -117,7 +122,10 @@ async fn a_clock_that_was_set_back_withholds_the_rotation() {
         .await
         .unwrap();
     let why = rotation.withheld.unwrap();
-    assert!(why.contains(ids[7].as_str()) && why.contains("dated 5 h after"), "{why}");
+    assert!(
+        why.contains(ids[7].as_str()) && why.contains("dated 5 h after"),
+        "{why}"
+    );
     assert_eq!(scene.store.visible(), ids);
 }
 

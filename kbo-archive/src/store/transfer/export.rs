@@ -90,7 +90,9 @@ fn importable(dir: &Path, id: &BackupId) -> Result<Manifest, StoreError> {
     let path = dir.join(MANIFEST);
     let size = fs::metadata(&path).map_err(failed("look at", &path))?.len();
     if size > MAX_MANIFEST {
-        let why = format!("it has {size} bytes, and kbo import takes no more than {MAX_MANIFEST}: copy the backup's folder instead");
+        let why = format!(
+            "it has {size} bytes, and kbo import takes no more than {MAX_MANIFEST}: copy the backup's folder instead"
+        );
         return Err(format(&path, why));
     }
     let mut manifest = document::read(dir, id).map_err(|error| match error {

@@ -76,7 +76,12 @@ impl Writing {
 impl Receiver for Writing {
     fn begin(&mut self, manifest: &Manifest) -> Result<(), StoreError> {
         fits(self.layout.root(), manifest.stored_bytes())?;
-        self.backup = Some(writer::begin(&self.layout, &manifest.id, manifest.kind, self.pin.clone())?);
+        self.backup = Some(writer::begin(
+            &self.layout,
+            &manifest.id,
+            manifest.kind,
+            self.pin.clone(),
+        )?);
         Ok(())
     }
 

@@ -117,7 +117,9 @@ async fn look(
         scheduler,
         files,
     } = found;
-    let runs = DirStore::new(&schedule.store).last_runs(&identity.name, schedule.kind).await;
+    let runs = DirStore::new(&schedule.store)
+        .last_runs(&identity.name, schedule.kind)
+        .await;
     let runs = match runs {
         Ok(mut runs) => {
             for wrong in runs.forget_future(now) {
