@@ -1,10 +1,12 @@
 //! Putting staged directories in the place of the live ones, and back: one atomic rename each.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use kbo_core::ids::RunId;
+use kbo_core::inventory::Dataset;
 use kbo_core::ports::node::SwapOutcome;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -110,6 +112,22 @@ pub fn swap_back(run: &RunId, dirs: &[DirSpec]) -> Result<SwapOutcome, Error> {
         side.refuse_strangers()?;
     }
     exchange_all(sides.iter().flatten().filter(|side| side.is_swapped()))
+}
+
+/// The datasets all of whose directories are the run's staged ones now.
+///
+/// # Errors
+/// Those of looking.
+pub fn swapped(run: &RunId, dirs: &[DirSpec]) -> Result<Vec<Dataset>, Error> {
+    let mut swapped = BTreeMap::new();
+    for spec in dirs {
+        let is_swapped = Side::of(run, spec)?.is_some_and(|side| side.is_swapped());
+        *swapped.entry(spec.dataset).or_insert(true) &= is_swapped;
+    }
+    Ok(swapped
+        .into_iter()
+        .filter_map(|(dataset, all)| all.then_some(dataset))
+        .collect())
 }
 
 fn exchange_all<'a>(sides: impl Iterator<Item = &'a Side>) -> Result<SwapOutcome, Error> {

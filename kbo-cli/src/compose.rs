@@ -14,7 +14,7 @@ use kbo_core::ids::NodeName;
 use kbo_core::inventory::Node;
 use kbo_core::orchestrator::Orchestrator;
 use kbo_core::ports::monitor::{Monitor, MonitorEvent};
-use kbo_core::ports::node::NodeTransport;
+use kbo_core::ports::node::{NodeTransport, Owner};
 use kbo_core::secret::Secret;
 use kbo_transport::agent::RemoteNode;
 use kbo_transport::docker::{DockerCarrier, DockerSettings};
@@ -92,8 +92,26 @@ pub(crate) fn compose_with(
         cancel,
         settings: config.settings.clone(),
         kbo_version: env!("CARGO_PKG_VERSION").to_owned(),
+        owner: this_process(),
     };
     Ok(Composed { orchestrator, store })
+}
+
+/// How the nodes are to know this process.
+fn this_process() -> Owner {
+    Owner {
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        user: user().unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw())),
+        pid: std::process::id(),
+        ..Owner::default()
+    }
+}
+
+/// Whoever runs kbo, where the environment tells; the one who called sudo rather than root.
+pub(crate) fn user() -> Option<String> {
+    let mut names = ["SUDO_USER", "USER", "LOGNAME"].into_iter();
+    let user = names.find_map(|name| std::env::var(name).ok());
+    user.filter(|user| !user.chars().any(char::is_control))
 }
 
 fn transports(

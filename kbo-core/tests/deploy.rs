@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use kbo_core::cancel::Cancel;
 use kbo_core::deploy::{Deployment, Target, Undone};
-use kbo_core::ids::NodeName;
+use kbo_core::ids::{NodeName, RunId};
 use kbo_core::manifest::Sha256;
 use kbo_core::ports::node::*;
 use kbo_core::ports::stream::{ByteSink, ByteSource};
@@ -78,6 +78,18 @@ impl NodeTransport for Dir {
         if strike == Some(true) { Err(broken()) } else { done }
     }
     async fn facts(&self, _: &FactsRequest) -> Result<NodeFacts, NodeError> {
+        other()
+    }
+    async fn claim(&self, _: &Claim) -> Result<ClaimReport, NodeError> {
+        other()
+    }
+    async fn holds(&self, _: &RunId) -> Result<Held, NodeError> {
+        other()
+    }
+    async fn agree(&self, _: &RunId) -> Result<(), NodeError> {
+        other()
+    }
+    async fn forgo(&self, _: &RunId) -> Result<(), NodeError> {
         other()
     }
     async fn state(&self) -> Result<ContainerState, NodeError> {

@@ -228,6 +228,18 @@ impl Layout {
         Ok(())
     }
 
+    /// The store's id; none where nothing has been written yet.
+    pub(super) fn id(&self) -> Result<Option<String>, StoreError> {
+        let path = self.root.join(STORE_FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io("read", &path)(error)),
+        };
+        let record: StoreRecord = serde_json::from_str(&text).map_err(|error| format(&path, error.to_string()))?;
+        Ok(Some(record.id))
+    }
+
     /// Keeps other processes from beginning and sweeping backups meanwhile; for moments only, so it waits.
     pub(super) fn hold(&self) -> Result<File, StoreError> {
         let folder = self.root.join(CONTROL);

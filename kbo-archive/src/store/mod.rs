@@ -122,6 +122,11 @@ impl BackupStore for DirStore {
         blocking(move || Ok(Box::new(lock::take(&layout, &cluster, &purpose)?) as Box<dyn StoreLock>)).await
     }
 
+    async fn id(&self) -> Result<Option<String>, StoreError> {
+        let layout = self.layout.clone();
+        blocking(move || layout.id()).await
+    }
+
     async fn space(&self) -> Result<Space, StoreError> {
         let root = self.layout.root().to_owned();
         blocking(move || space_at(&root)).await

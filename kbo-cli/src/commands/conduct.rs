@@ -93,6 +93,8 @@ async fn lock(context: &Context, purpose: &str, wait: Duration) -> Result<Box<dy
 async fn undo_the_dead(context: &Context, undone: Undone) -> Result<(), Trouble> {
     let orchestrator = &context.composed.orchestrator;
     if !orchestrator.needs_recovery().await? {
+        let left = unless_interrupted(context, orchestrator.settle()).await?;
+        super::recover::say_undone(&left);
         return Ok(());
     }
     output::error_line("a run died; undoing what it left undone first");

@@ -55,13 +55,10 @@ pub(super) fn because(reason: Option<&str>) -> Result<Pin, Trouble> {
         let text = format!("a reason is one line of at most {LONGEST} bytes");
         return Err(Trouble::new(Outcome::Usage, text));
     }
-    let user = ["SUDO_USER", "USER", "LOGNAME"]
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok());
     Ok(Pin {
         reason: reason.map(str::to_owned),
         since: Timestamp::now(),
-        by: user.filter(|user| !user.chars().any(char::is_control)),
+        by: crate::compose::user(),
     })
 }
 

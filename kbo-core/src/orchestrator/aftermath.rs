@@ -139,7 +139,7 @@ impl Run<'_> {
         }
     }
 
-    fn swapped_datasets(&self, name: &NodeName) -> Vec<Dataset> {
+    pub(super) fn swapped_datasets(&self, name: &NodeName) -> Vec<Dataset> {
         let of_node = |step: &Step| match step {
             Step::Swap { node, datasets } if node == name => Some(datasets.clone()),
             _ => None,

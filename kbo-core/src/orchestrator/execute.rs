@@ -94,10 +94,13 @@ impl Run<'_> {
             prior: self.prepared.prior.clone(),
         };
         let mut event = match self.journal(begin).await {
-            Ok(()) => {
-                self.sweep_orphans().await;
-                Event::PhaseDone
-            }
+            Ok(()) => match self.claim().await {
+                Ok(()) => {
+                    self.sweep_orphans().await;
+                    Event::PhaseDone
+                }
+                Err(_) => Event::StepFailed,
+            },
             Err(error) => {
                 self.fail("begin the journal", None, &error.into());
                 Event::StepFailed
@@ -110,6 +113,10 @@ impl Run<'_> {
                 Phase::Undoing => self.timed(phase, self.undo()).await,
                 _ => self.timed(phase, self.phase(phase)).await,
             };
+        }
+        // Restored data that not every node knows to be kept are for a person.
+        if phase == Phase::Done && !self.is_known_to_all().await {
+            phase = Phase::Stuck;
         }
         self.finish(phase).await
     }

@@ -68,7 +68,7 @@ impl Orchestrator {
         let quorum = if controllers.is_empty() {
             None
         } else {
-            Some(self.quorum_now(&controllers).await)
+            Some(self.quorum_now(&controllers).await.map_err(|error| error.why))
         };
         let brokers: Vec<&Node> = self
             .cluster
@@ -83,6 +83,8 @@ impl Orchestrator {
             Purpose::Backup { datasets, .. } => self.past(datasets).await,
             _ => Past::default(),
         };
+        let asker = self.asker().await;
+        let known = self.known_runs().await;
         let findings = judge(&Input {
             cluster: &self.cluster,
             cluster_id: self.cluster_id.as_ref(),
@@ -96,6 +98,8 @@ impl Orchestrator {
             ratios: &past.ratios,
             adopted_id: past.adopted_id.as_ref(),
             warn_free_percent: self.settings.warn_free_percent,
+            asker: &asker,
+            known: &known,
         });
         Facts {
             nodes,

@@ -10,6 +10,7 @@ mod containers;
 mod execute;
 mod gated;
 mod gather;
+mod keeping;
 mod outcome;
 mod phases;
 mod prepare;
@@ -36,13 +37,14 @@ use crate::manifest::Manifest;
 use crate::plan::{Plan, Prior};
 use crate::ports::clock::Clock;
 use crate::ports::monitor::Monitor;
-use crate::ports::node::{ContainerReport, FormatRequest, NodeError, NodeFacts, NodeTransport, PartitionState};
+use crate::ports::node::{ContainerReport, FormatRequest, NodeError, NodeFacts, NodeTransport, Owner, PartitionState};
 use crate::ports::store::BackupStore;
 use crate::preflight::Finding;
 use crate::retention::Policies;
 
 pub use containers::{Formatting, Quorum, RunRequest};
 pub use gather::Facts;
+pub use keeping::LeftOnNode;
 pub use recover::Recovered;
 pub use rotation::{Rotation, RotationRequest, condition};
 
@@ -113,6 +115,8 @@ pub struct Orchestrator {
     pub settings: Settings,
     /// The version of kbo, for manifests.
     pub kbo_version: String,
+    /// This process, as the nodes are to know it: host, user and pid; a run fills in the rest.
+    pub owner: Owner,
 }
 
 /// A run, looked at and planned, ready to be executed.

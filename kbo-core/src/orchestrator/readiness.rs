@@ -11,7 +11,9 @@ use crate::cancel::Urgency;
 use crate::ids::NodeName;
 use crate::inventory::Node;
 use crate::ports::monitor::MonitorEvent;
-use crate::ports::node::{ContainerState, KafkaAnswer, KafkaQuestion, NodeErrorKind, PartitionState, QuorumState};
+use crate::ports::node::{
+    ContainerState, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, PartitionState, QuorumState,
+};
 
 /// A voter this many records behind the leader still counts as near: the metadata log grows while we look.
 const NEAR: i64 = 500;
@@ -25,9 +27,16 @@ const DOWN_FOR_GOOD: Duration = Duration::from_secs(15);
 /// Brokers that know no partition this long after all are ready have none.
 const EMPTY_FOR_GOOD: Duration = Duration::from_secs(10);
 
+/// Why the quorum is not operational.
+pub(super) struct NoQuorum {
+    pub(super) why: String,
+    /// A controller that is not this run's any more.
+    lost: Option<NodeError>,
+}
+
 impl Orchestrator {
     /// One look at the quorum through all `controllers`.
-    pub(super) async fn quorum_now(&self, controllers: &[&Node]) -> Result<(), String> {
+    pub(super) async fn quorum_now(&self, controllers: &[&Node]) -> Result<(), NoQuorum> {
         let answers = join_all(controllers.iter().map(|node| async move {
             match self.transport(&node.name) {
                 Ok(transport) => (node.name.clone(), transport.kafka(KafkaQuestion::Quorum).await),
@@ -36,6 +45,7 @@ impl Orchestrator {
         }))
         .await;
         let mut reasons = vec![];
+        let mut lost = None;
         for (name, answer) in answers {
             match answer {
                 Ok(KafkaAnswer::Quorum(quorum)) => match shortfall(&quorum, controllers.len()) {
@@ -45,10 +55,16 @@ impl Orchestrator {
                 Ok(KafkaAnswer::NotYet(why)) => reasons.push(format!("{name}: {why}")),
                 Ok(KafkaAnswer::NotLeader(_)) => reasons.push(format!("{name}: is not the leader")),
                 Ok(other) => reasons.push(format!("{name}: unexpected answer {other:?}")),
-                Err(error) => reasons.push(format!("{name}: {error}")),
+                Err(error) => {
+                    reasons.push(format!("{name}: {error}"));
+                    if error.kind == NodeErrorKind::LeaseLost {
+                        lost = Some(error);
+                    }
+                }
             }
         }
-        Err(reasons.join("; "))
+        let why = reasons.join("; ");
+        Err(NoQuorum { why, lost })
     }
 
     /// Waits until the quorum of the controllers that are up is operational.
@@ -61,7 +77,9 @@ impl Orchestrator {
         loop {
             match self.quorum_now(&controllers).await {
                 Ok(()) => return Ok(()),
-                Err(why) => wait.pause(&why).await?,
+                // Nothing is waited for that this run has no part in any more.
+                Err(NoQuorum { lost: Some(lost), .. }) => return Err(lost.into()),
+                Err(NoQuorum { why, .. }) => wait.pause(&why).await?,
             }
         }
     }

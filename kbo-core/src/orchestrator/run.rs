@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ use crate::manifest::{ArchiveRecord, Window};
 use crate::plan::Step;
 use crate::ports::journal::Journal;
 use crate::ports::monitor::MonitorEvent;
-use crate::ports::node::{CleanStopProof, NodeError, NodeErrorKind, SnapshotReport};
+use crate::ports::node::{Claim, CleanStopProof, NodeError, NodeErrorKind, SnapshotReport};
 use crate::ports::store::{BackupWriter, StoreError};
 use crate::ports::stream::StreamError;
 use crate::report::{Failure, PhaseTime, chain};
@@ -79,6 +79,10 @@ pub(super) struct Harvest {
     pub(super) first_stop: Option<(Timestamp, Duration)>,
     pub(super) interrupted: bool,
     pub(super) committed: bool,
+    /// Nodes that have undone their part of the run alone while it went on.
+    pub(super) lost: bool,
+    /// Nodes that could not be told that the run is kept, and why.
+    pub(super) unforgotten: BTreeMap<NodeName, NodeError>,
 }
 
 /// A run in progress.
@@ -92,6 +96,8 @@ pub(super) struct Run<'a> {
     pub(super) undoing: AtomicBool,
     /// Whether the journal has failed during the undo, and has been told of.
     unwritten: AtomicBool,
+    /// What it says to the nodes of itself.
+    pub(super) claimed: OnceLock<Claim>,
     /// The backup being written.
     pub(super) writer: Option<Arc<dyn BackupWriter>>,
     /// When the run began, by the wall clock and by one that no hand can turn.
@@ -127,6 +133,7 @@ impl<'a> Run<'a> {
             failed: Arc::new(AtomicBool::new(false)),
             undoing: AtomicBool::new(false),
             unwritten: AtomicBool::new(false),
+            claimed: OnceLock::new(),
             writer,
             begun: (o.clock.now(), o.clock.monotonic()),
         }
@@ -198,6 +205,9 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn fail(&self, step: &str, node: Option<&NodeName>, error: &StepError) {
+        if matches!(error, StepError::Node(error) if error.kind == NodeErrorKind::LeaseLost) {
+            self.harvest().lost = true;
+        }
         let failure = Failure {
             step: step.to_owned(),
             node: node.cloned(),

@@ -35,11 +35,19 @@ impl Run<'_> {
     /// Undoes the run as its journal tells it.
     pub(super) async fn undo(&self) -> Event {
         self.undoing.store(true, Ordering::Relaxed);
+        self.claim_for_undo().await;
+        let mut course = Course::default();
+        if self.is_kept() {
+            course.failed = !self.forget(self.o.settings.lease_grace).await && !self.is_known_to_all().await;
+        } else if self.harvest().lost {
+            // Some nodes are on their old data already, and run: whichever of the others are not must not run beside them.
+            let nothing_left = self.o.holds_nothing_of(self.id()).await;
+            self.take_over(nothing_left).await;
+        }
         let steps = undo_steps(&self.harvest().entries, &self.o.cluster);
         if let Err(error) = self.journal(Entry::UndoStarted { at: self.o.clock.now() }).await {
             tracing::warn!("the journal cannot be written: {}", chain(&error));
         }
-        let mut course = Course::default();
         for part in self.together(&steps) {
             // Whichever of several fails is tried again by itself: a stop may be repeated.
             if part.len() > 1 && self.all_at_once(part).await {

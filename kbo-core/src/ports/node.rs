@@ -12,6 +12,7 @@ use crate::manifest::{DirRecord, FileRecord, Sha256};
 pub use crate::ports::container::{ContainerReport, ContainerRequest, FormatReport, FormatRequest, QuorumSetup};
 pub use crate::ports::files::{FilesReport, FilesRequest, KeptOf, NewFile, PlacedFile};
 pub use crate::ports::listener::{ListenerFacts, Shown};
+pub use crate::ports::owner::{Claim, ClaimReport, Held, LeaseFacts, LeftUndone, Owner};
 use crate::ports::stream::{ByteSink, ByteSource};
 
 /// One node, reached somehow.
@@ -30,7 +31,13 @@ use crate::ports::stream::{ByteSink, ByteSource};
 ///   early when the sink or source fails. The caller cleans up with `clean`.
 /// - **The lease.** From the first `stop` on, a node whose caller vanishes without `release` undoes its own part after a
 ///   grace period: a swapped directory is swapped back, the container that was stopped is started, the work folder removed.
-///   `forgo` ends the lease without a goodbye: a node must not take back alone what the whole cluster has taken up.
+///   The lease belongs to the run that `claim` or the first request names, whatever connection it comes by. Once the node has
+///   undone its part, or another has taken the node, every operation for that run fails with [`NodeErrorKind::LeaseLost`], until
+///   a `claim` says that the run is being undone.
+/// - **One owner.** Nothing is changed on a node that a living run of somebody else holds: [`NodeErrorKind::Taken`].
+/// - **Keeping.** `holds` says what is swapped for a run, `agree` makes the node keep it if its caller vanishes, `forgo` ends the
+///   lease without a goodbye. A node must not take back alone what the whole cluster has taken up, so every node agrees before
+///   the first one forgoes.
 #[async_trait]
 pub trait NodeTransport: Send + Sync {
     /// The node's name.
@@ -38,6 +45,13 @@ pub trait NodeTransport: Send + Sync {
 
     /// Everything that preflight wants to know; nothing is changed but for link() probes beside the directories.
     async fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError>;
+
+    /// Claims the node for a run, before anything of it is changed. What dead runs of others left to undo is undone, and told.
+    ///
+    /// # Errors
+    /// [`NodeErrorKind::Taken`] where a living run of another centre holds the node. The claim counts all the same: it goes with
+    /// every later connection.
+    async fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError>;
 
     /// The container's state now.
     async fn state(&self) -> Result<ContainerState, NodeError>;
@@ -88,11 +102,16 @@ pub trait NodeTransport: Send + Sync {
     /// The node's listeners; with `handshake` the certificates that those with TLS show.
     async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError>;
 
-    /// Gives the lease back: from here on the node undoes nothing by itself, and only the run's journal knows the way. Where
-    /// that takes no goodbye, the connection stays.
-    async fn forgo(&self) -> Result<(), NodeError> {
-        self.release().await
-    }
+    /// What the node holds of a run, whose lease it still has.
+    async fn holds(&self, run: &RunId) -> Result<Held, NodeError>;
+
+    /// The node agrees, durably, to keep what is swapped for the run: if its caller vanishes now, it swaps nothing back, and its lease
+    /// waits for somebody who knows what the whole cluster does.
+    async fn agree(&self, run: &RunId) -> Result<(), NodeError>;
+
+    /// Ends the run's lease: from here on the node undoes nothing by itself, and only the run's journal knows the way. The
+    /// connection stays. A lease that is gone already is no error.
+    async fn forgo(&self, run: &RunId) -> Result<(), NodeError>;
 
     /// Gives the lease back and says goodbye. Further calls may reconnect.
     async fn release(&self) -> Result<(), NodeError>;
@@ -120,6 +139,9 @@ pub struct NodeFacts {
     pub kafka_version: Option<String>,
     /// The directories, in the order of the datasets asked for.
     pub dirs: Vec<DirFacts>,
+    /// The leases on the node, but for those of the asker's own connection.
+    #[serde(default)]
+    pub leases: Vec<LeaseFacts>,
 }
 
 /// The container engine.
@@ -543,6 +565,10 @@ pub enum NodeErrorKind {
     NoSpace,
     /// The node is not in the state the operation needs.
     State,
+    /// The node has undone its part of the run by itself, or somebody else has taken it: the run must not go on.
+    LeaseLost,
+    /// A living run of somebody else holds the node.
+    Taken,
     /// What was read is not what it should be: a hash, an archive, a record.
     Damaged,
     /// The caller ended it.
@@ -557,6 +583,21 @@ impl NodeError {
             message: message.into(),
             hint: None,
         }
+    }
+
+    /// That `node` is not held for `run` any more.
+    pub fn lease_lost(node: &NodeName, run: &RunId) -> Self {
+        let text = format!(
+            "{node} is no longer held for run {run}: it had not heard of kbo for longer than its grace, and puts itself back as it was found"
+        );
+        Self::new(NodeErrorKind::LeaseLost, text)
+            .hint("was kbo or the network paused for long? limits.lease_grace_seconds says how long a node waits")
+    }
+
+    /// That a living run of somebody else holds `node`.
+    pub fn taken(node: &NodeName, run: &RunId, owner: Option<&Owner>) -> Self {
+        let text = format!("{node} belongs to a living {}", crate::ports::owner::holder(run, owner));
+        Self::new(NodeErrorKind::Taken, text).hint("wait until that run has ended, or end it where it runs")
     }
 
     /// The same with a hint.

@@ -27,6 +27,9 @@ pub trait BackupStore: Send + Sync {
     /// [`StoreError::Locked`] with the owner's record where another live process holds it.
     async fn lock(&self, cluster: &ClusterName, purpose: &str) -> Result<Box<dyn StoreLock>, StoreError>;
 
+    /// The store's id, which no other store has; `None` before anything was written to it.
+    async fn id(&self) -> Result<Option<String>, StoreError>;
+
     /// Bytes free and in all on the store's filesystem.
     async fn space(&self) -> Result<Space, StoreError>;
 

@@ -3,6 +3,7 @@
 mod identity;
 mod kafka;
 mod nodes;
+mod owners;
 mod space;
 
 pub(crate) use nodes::{CLOCK_SKEW, COPY_RATE};
@@ -12,10 +13,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::ids::{ClusterId, NodeName};
+use crate::ids::{ClusterId, NodeName, RunId};
 use crate::inventory::{Cluster, Dataset, Node};
 use crate::manifest::NodeRecord;
-use crate::ports::node::{DirFacts, NodeError, NodeFacts, PartitionState};
+use crate::ports::node::{DirFacts, NodeError, NodeFacts, Owner, PartitionState};
 use crate::ports::store::Space;
 
 /// How much a finding weighs.
@@ -118,6 +119,10 @@ pub struct Input<'a> {
     pub adopted_id: Option<&'a ClusterId>,
     /// Percentage of free space below which a warning is due.
     pub warn_free_percent: u8,
+    /// Who asks.
+    pub asker: &'a Owner,
+    /// Runs whose journals are open in the asker's store.
+    pub known: &'a [RunId],
 }
 
 /// Judges.

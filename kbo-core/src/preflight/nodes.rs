@@ -15,6 +15,7 @@ pub(crate) const COPY_RATE: u64 = 300_000_000;
 
 impl Judge<'_> {
     pub(super) fn node(&mut self, node: &Node, facts: &NodeFacts) {
+        self.owners(node, facts);
         if let Err(error) = &facts.engine {
             self.refuse(Some(node), error.message.clone(), error.hint.clone());
             return;

@@ -19,7 +19,7 @@ use crate::ids::{ClusterId, NodeName};
 use crate::inventory::{Cluster, Dataset};
 use crate::orchestrator::{Orchestrator, Settings};
 use crate::plan::Prior;
-use crate::ports::node::{ContainerState, LinkProbe, NodeTransport};
+use crate::ports::node::{ContainerState, LinkProbe, NodeTransport, Owner};
 
 /// The cluster id of every fake cluster.
 const CLUSTER_ID: &str = "AkU3OEVBNTcwNTJENDM2Qk";
@@ -202,6 +202,12 @@ impl FakeCluster {
             cancel: Cancel::default(),
             settings: Settings::default(),
             kbo_version: "0.0.0-test".to_owned(),
+            owner: Owner {
+                host: "centre".to_owned(),
+                user: "kbo".to_owned(),
+                pid: 1,
+                ..Owner::default()
+            },
         }
     }
 

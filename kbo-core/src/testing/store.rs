@@ -226,6 +226,10 @@ impl BackupStore for MemoryStore {
         }
     }
 
+    async fn id(&self) -> Result<Option<String>, StoreError> {
+        Ok(Some(format!("{:p}", Arc::as_ptr(&self.content))))
+    }
+
     async fn space(&self) -> Result<Space, StoreError> {
         self.around("space", |content| Space {
             free: content.room.map_or(SIZE, |room| room.saturating_sub(content.written)),

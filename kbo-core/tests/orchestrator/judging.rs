@@ -7,7 +7,7 @@ use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::NodeRecord;
 use kbo_core::ports::clock::Clock;
 use kbo_core::ports::node::{
-    ContainerState, FactsRequest, LinkProbe, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
+    ContainerState, FactsRequest, LinkProbe, NodeError, NodeErrorKind, NodeFacts, NodeTransport, Owner, PartitionState,
     Presence,
 };
 use kbo_core::ports::store::Space;
@@ -81,6 +81,8 @@ impl Bench {
 
     fn judge(&self, purpose: &Purpose) -> Vec<Finding> {
         judge(&Input {
+            asker: &Owner::default(),
+            known: &[],
             cluster: self.cluster.cluster(),
             cluster_id: None,
             purpose,

@@ -6,6 +6,7 @@ mod crashes;
 mod faults;
 mod interruptions;
 mod judging;
+mod leases;
 mod oddities;
 mod power;
 mod random;

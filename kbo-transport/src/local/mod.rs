@@ -24,10 +24,10 @@ use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::Dataset;
 use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
-    ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
-    ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion,
-    NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport,
-    StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport,
+    ContainerRequest, ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, Held,
+    KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport,
+    SnapshotRequest, StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource};
 
@@ -239,6 +239,7 @@ impl NodeTransport for LocalNode {
             container: container.map(|found| found.map(|container| container.facts)),
             kafka_version,
             dirs: dirs?,
+            leases: Vec::new(),
         })
     }
 
@@ -449,6 +450,24 @@ impl NodeTransport for LocalNode {
                 Ok(prober.listeners(Some(&why)))
             }
         }
+    }
+
+    async fn claim(&self, _claim: &Claim) -> Result<ClaimReport, NodeError> {
+        Ok(ClaimReport::default())
+    }
+
+    async fn holds(&self, run: &RunId) -> Result<Held, NodeError> {
+        let (run, dirs) = (run.clone(), self.spec.dirs.clone());
+        let swapped = blocking(move || swap::swapped(&run, &dirs)).await?;
+        Ok(Held { swapped })
+    }
+
+    async fn agree(&self, _run: &RunId) -> Result<(), NodeError> {
+        Ok(())
+    }
+
+    async fn forgo(&self, _run: &RunId) -> Result<(), NodeError> {
+        Ok(())
     }
 
     async fn release(&self) -> Result<(), NodeError> {
