@@ -76,6 +76,10 @@ pub struct Manifest {
     /// Why and how the guarantees are weaker than usual; empty for a clean backup.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caveats: Vec<String>,
+    /// Partitions that were not whole before the backup: no leader, a replica that is dead or on an offline log dir. The backup is
+    /// good for all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
     /// The nodes, in start order.
     pub nodes: Vec<NodeRecord>,
     /// The archives, in the order of the nodes.

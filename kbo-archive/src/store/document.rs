@@ -166,6 +166,8 @@ struct Head {
     window: Option<Window>,
     #[serde(default)]
     caveats: Vec<String>,
+    #[serde(default)]
+    degraded: Vec<String>,
     nodes: Vec<NodeRecord>,
     archives: Vec<ArchiveHead>,
 }
@@ -196,6 +198,7 @@ impl From<Head> for Manifest {
             committed: head.committed,
             window: head.window,
             caveats: head.caveats,
+            degraded: head.degraded,
             nodes: head.nodes,
             archives: head.archives.into_iter().map(ArchiveRecord::from).collect(),
         }

@@ -268,6 +268,7 @@ mod tests {
             committed: id.time(),
             window: None,
             caveats: vec![],
+            degraded: vec![],
             nodes: vec![],
             archives: vec![],
         };

@@ -83,6 +83,7 @@ fn document(id: &BackupId, kind: BackupKind, nodes: Vec<NodeRecord>, archives: V
         committed: id.time(),
         window: None,
         caveats: vec![],
+        degraded: vec![],
         nodes,
         archives,
     }

@@ -90,6 +90,7 @@ fn full() -> Manifest {
             seconds: 30.25,
         }),
         caveats: vec!["the stop was unclean".to_owned()],
+        degraded: vec![],
         nodes: vec![
             node("c1", Role::Controller, None),
             node("b1", Role::Broker, Some(clean_stop)),

@@ -7,13 +7,14 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::Orchestrator;
+use super::readiness::is_near;
 use crate::ids::NodeName;
 use crate::inventory::{Dataset, Node};
 use crate::plan::Prior;
 use crate::ports::node::{
-    FactsRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
+    BrokerState, FactsRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
 };
-use crate::preflight::{Input, Purpose, judge};
+use crate::preflight::{Degraded, Input, Purpose, broken_partitions, judge};
 
 /// What a look at the cluster found.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Facts {
     pub quorum: Option<Result<(), String>>,
     /// Every partition, where a running broker told.
     pub partitions: Option<Vec<PartitionState>>,
+    /// What was not whole already.
+    pub degraded: Degraded,
     /// What preflight makes of it.
     pub findings: Vec<crate::preflight::Finding>,
 }
@@ -76,7 +79,12 @@ impl Orchestrator {
             Purpose::Backup { .. } => self.last_ratio().await,
             _ => None,
         };
-        let findings = judge(&Input {
+        // Who belongs to the cluster matters to a backup of its data alone.
+        let (registered, voters) = match purpose {
+            Purpose::Backup { cold: true, .. } => (self.registered(&brokers).await, self.voters(&controllers).await),
+            _ => (None, None),
+        };
+        let input = Input {
             cluster: &self.cluster,
             cluster_id: self.cluster_id.as_ref(),
             purpose,
@@ -84,16 +92,22 @@ impl Orchestrator {
             now,
             quorum: quorum.as_ref(),
             partitions: partitions.as_deref(),
+            brokers: registered.as_deref(),
+            voters: voters.as_deref(),
+            retired: &self.settings.retired,
+            allow_degraded: self.settings.allow_degraded,
             unasked: &unasked,
             store,
             last_ratio,
             warn_free_percent: self.settings.warn_free_percent,
-        });
+        };
+        let (findings, degraded) = (judge(&input), broken_partitions(&input));
         Facts {
             nodes,
             prior,
             quorum,
             partitions,
+            degraded,
             findings,
         }
     }
@@ -133,6 +147,33 @@ impl Orchestrator {
             };
             if let Ok(KafkaAnswer::Partitions(partitions)) = transport.kafka(KafkaQuestion::Partitions).await {
                 return Some(partitions);
+            }
+        }
+        None
+    }
+
+    /// The registered brokers as the first broker that answers tells them.
+    async fn registered(&self, brokers: &[&Node]) -> Option<Vec<BrokerState>> {
+        for node in brokers {
+            let Ok(transport) = self.transport(&node.name) else {
+                continue;
+            };
+            if let Ok(KafkaAnswer::Brokers(registered)) = transport.kafka(KafkaQuestion::Brokers).await {
+                return Some(registered);
+            }
+        }
+        None
+    }
+
+    /// The quorum's voters as its leader tells them, and whether each keeps up.
+    async fn voters(&self, controllers: &[&Node]) -> Option<Vec<(i32, bool)>> {
+        for node in controllers {
+            let Ok(transport) = self.transport(&node.name) else {
+                continue;
+            };
+            if let Ok(KafkaAnswer::Quorum(quorum)) = transport.kafka(KafkaQuestion::Quorum).await {
+                let voters = quorum.voters.iter();
+                return Some(voters.map(|(id, end)| (*id, is_near(&quorum, *end))).collect());
             }
         }
         None

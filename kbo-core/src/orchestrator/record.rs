@@ -9,6 +9,7 @@ use crate::journal::StepOutcome;
 use crate::manifest::{ArchiveRecord, BackupKind, FORMAT, Manifest, NodeRecord};
 use crate::plan::Step;
 use crate::ports::node::CleanStopProof;
+use crate::preflight::retired_partitions;
 
 impl Run<'_> {
     pub(super) async fn commit(&self) -> Result<StepOutcome, StepError> {
@@ -46,6 +47,14 @@ impl Run<'_> {
             caveats
                 .extend(down.map(|(name, _)| format!("{name} was stopped before the backup: its data may be older")));
         }
+        let retired = &self.o.settings.retired;
+        if let (Some(partitions), true) = (&self.prepared.partitions, kind != BackupKind::Config) {
+            caveats.extend(retired_partitions(partitions, retired));
+        }
+        let degraded = match kind {
+            BackupKind::Config => vec![],
+            BackupKind::Cluster | BackupKind::Data => self.prepared.degraded.partitions.clone(),
+        };
         Ok(Manifest {
             format: FORMAT,
             id,
@@ -57,6 +66,7 @@ impl Run<'_> {
             committed: self.o.clock.now(),
             window: harvest.window,
             caveats,
+            degraded,
             nodes: self
                 .o
                 .cluster

@@ -29,6 +29,8 @@ impl Judge<'_> {
             ),
             Ok(Some(container)) => self.container(node, container, facts),
         }
+        self.keepers(node, facts);
+        self.log_dirs(node, facts);
         self.kafka_version(node, facts);
         let skew = facts.clock.duration_since(self.input.now).abs();
         if skew > CLOCK_SKEW {

@@ -1,13 +1,13 @@
 //! The judge alone, on made-up facts: every finding with its weight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kbo_core::ids::NodeName;
 use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::NodeRecord;
 use kbo_core::ports::clock::Clock;
 use kbo_core::ports::node::{
-    ContainerState, FactsRequest, LinkProbe, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
+    BrokerState, ContainerState, FactsRequest, LinkProbe, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
     Presence,
 };
 use kbo_core::ports::store::Space;
@@ -23,6 +23,10 @@ struct Bench {
     facts: AllFacts,
     quorum: Option<Result<(), String>>,
     partitions: Option<Vec<PartitionState>>,
+    brokers: Option<Vec<BrokerState>>,
+    voters: Option<Vec<(i32, bool)>>,
+    retired: BTreeSet<i32>,
+    allow_degraded: bool,
     unasked: BTreeMap<NodeName, NodeError>,
     store: Option<Space>,
     last_ratio: Option<f64>,
@@ -44,6 +48,10 @@ impl Bench {
             facts,
             quorum: Some(Ok(())),
             partitions: None,
+            brokers: None,
+            voters: None,
+            retired: BTreeSet::new(),
+            allow_degraded: false,
             unasked: BTreeMap::new(),
             store: Some(Space {
                 free: 1 << 40,
@@ -86,6 +94,10 @@ impl Bench {
             now: self.cluster.clock().now(),
             quorum: self.quorum.as_ref(),
             partitions: self.partitions.as_deref(),
+            brokers: self.brokers.as_deref(),
+            voters: self.voters.as_deref(),
+            retired: &self.retired,
+            allow_degraded: self.allow_degraded,
             unasked: &self.unasked,
             store: self.store,
             last_ratio: self.last_ratio,
