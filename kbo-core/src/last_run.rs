@@ -77,7 +77,7 @@ pub fn from_the_future(run: &RunRecord) -> String {
 pub struct LastRuns {
     /// The last of all.
     pub last: Option<RunRecord>,
-    /// The last that was done, all of it.
+    /// The last that was done, with or without something to look at.
     pub last_success: Option<RunRecord>,
     /// The last that each schedule began.
     #[serde(default)]
@@ -105,7 +105,7 @@ impl LastRuns {
         if is_newer(&self.last) {
             self.last = Some(run.clone());
         }
-        if run.outcome == Outcome::Done && is_newer(&self.last_success) {
+        if run.outcome.is_done() && is_newer(&self.last_success) {
             self.last_success = Some(run.clone());
         }
         if run.schedule.is_some() {

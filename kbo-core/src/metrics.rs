@@ -71,7 +71,7 @@ const LAST_SUCCESS: &[(&str, &str, Number)] = &[
     ),
 ];
 
-const OUTCOMES: [Outcome; 8] = [
+const OUTCOMES: [Outcome; 9] = [
     Outcome::Done,
     Outcome::Failed,
     Outcome::Usage,
@@ -79,6 +79,7 @@ const OUTCOMES: [Outcome; 8] = [
     Outcome::NeedsPerson,
     Outcome::Damaged,
     Outcome::Locked,
+    Outcome::Attention,
     Outcome::Interrupted,
 ];
 

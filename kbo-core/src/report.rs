@@ -28,6 +28,8 @@ pub enum Outcome {
     Damaged,
     /// Another run holds the lock.
     Locked,
+    /// Done, and there is something to look at: the cluster is worse than before, a rotation was withheld.
+    Attention,
     /// Interrupted, and the cluster is as it was found.
     Interrupted,
 }
@@ -43,8 +45,14 @@ impl Outcome {
             Outcome::NeedsPerson => "needs_person",
             Outcome::Damaged => "damaged",
             Outcome::Locked => "locked",
+            Outcome::Attention => "attention",
             Outcome::Interrupted => "interrupted",
         }
+    }
+
+    /// Whether what was asked for is done, with or without something to look at.
+    pub fn is_done(self) -> bool {
+        matches!(self, Outcome::Done | Outcome::Attention)
     }
 
     /// The process's exit code; docs/exit-codes.md has the table.
@@ -57,6 +65,7 @@ impl Outcome {
             Outcome::NeedsPerson => 4,
             Outcome::Damaged => 5,
             Outcome::Locked => 6,
+            Outcome::Attention => 7,
             Outcome::Interrupted => 130,
         }
     }
@@ -158,6 +167,9 @@ pub struct Report {
     pub rotation: Option<Rotation>,
     /// What a person should know though the run went on.
     pub warnings: Vec<String>,
+    /// What a person has to look at though the run is done; not empty where the outcome is [`Outcome::Attention`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attention: Vec<String>,
     /// What preflight found.
     pub findings: Vec<Finding>,
     /// What went wrong, first things first; the undo's own failures last.

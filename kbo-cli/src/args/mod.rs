@@ -27,7 +27,7 @@ pub(crate) use store::{ExportArgs, ImportArgs, PinArgs, RotateArgs, UnpinArgs};
     name = "kbo",
     version,
     max_term_width = 110,
-    after_help = "Exit codes: 0 done; 1 failed, the cluster is as it was found; 2 wrong usage or configuration; 3 refused by preflight, nothing touched; 4 failed, the cluster needs a person; 5 damage found in a backup; 6 another run holds the lock; 130 interrupted, the cluster is as found."
+    after_help = "Exit codes: 0 done; 1 failed, the cluster is as it was found; 2 wrong usage or configuration; 3 refused by preflight, nothing touched; 4 failed, the cluster needs a person; 5 damage found in a backup; 6 another run holds the lock; 7 done, with something to look at; 130 interrupted, the cluster is as found."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]

@@ -167,7 +167,7 @@ impl Attended {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone();
         let moment = match said.outcome {
-            Outcome::Done => Moment::AfterSuccess,
+            outcome if outcome.is_done() => Moment::AfterSuccess,
             _ => Moment::OnFailure,
         };
         // Whoever has interrupted the run still wants to hear of it; another signal ends the hooks.

@@ -56,6 +56,7 @@ pub(super) fn outcome(status: ExitStatus) -> String {
         Some(4) => "FAILED, AND THE CLUSTER NEEDS A PERSON: see Cluster, Status, then Cluster, Recover",
         Some(5) => "damage was found in a backup",
         Some(6) => "another run holds the lock; nothing was touched",
+        Some(7) => "done, with something to look at; the lines above say what",
         Some(130) => "interrupted",
         Some(code) => return format!("ended with exit code {code}"),
         None => return format!("ended by {status}"),

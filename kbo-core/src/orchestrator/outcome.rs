@@ -27,6 +27,7 @@ pub(super) fn unstarted(prepared: Prepared, outcome: Outcome, verdict: &str, fai
 pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Report {
     let outcome = match phase {
         Phase::Done if !harvest.damage.is_empty() => Outcome::Damaged,
+        Phase::Done if !harvest.attention.is_empty() => Outcome::Attention,
         Phase::Done => Outcome::Done,
         Phase::RolledBack if harvest.interrupted && harvest.failures.is_empty() => Outcome::Interrupted,
         Phase::RolledBack => Outcome::Failed,
@@ -72,6 +73,7 @@ pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Repo
         nodes,
         rotation: None,
         warnings: harvest.warnings.into_iter().chain(harvest.damage).collect(),
+        attention: harvest.attention,
         findings: prepared.findings,
         failures: harvest.failures,
         verdict: String::new(),
@@ -100,7 +102,7 @@ fn verdict(report: &Report, id: Option<&BackupId>, damage: &[String]) -> String 
         .unwrap_or_default();
     let first = report.failures.first().map(ToString::to_string).unwrap_or_default();
     match report.outcome {
-        Outcome::Done => {
+        Outcome::Done | Outcome::Attention => {
             let size = match report.operation {
                 Operation::ColdBackup | Operation::HotBackup => {
                     format!(", {} stored of {}", human(report.stored_bytes), human(report.raw_bytes))
@@ -112,11 +114,12 @@ fn verdict(report: &Report, id: Option<&BackupId>, damage: &[String]) -> String 
             } else {
                 format!(", {} warnings", report.warnings.len())
             };
-            format!("{what} done{window}{size}{warnings}")
+            format!("{what} done{window}{size}{warnings}{}", attention(report))
         }
         Outcome::Damaged => format!(
-            "{what} done{window}, but the source data are damaged: {}",
-            some_of(damage)
+            "{what} done{window}, but the source data are damaged: {}{}",
+            some_of(damage),
+            attention(report)
         ),
         // What was started runs on: taking it down again would help nobody.
         Outcome::Failed if matches!(report.operation, Operation::Start | Operation::Run) => {
@@ -136,5 +139,12 @@ fn verdict(report: &Report, id: Option<&BackupId>, damage: &[String]) -> String 
         }
         Outcome::Refused => format!("{what} refused, nothing was touched"),
         Outcome::Usage | Outcome::Locked => what,
+    }
+}
+
+fn attention(report: &Report) -> String {
+    match report.attention.is_empty() {
+        true => String::new(),
+        false => format!("; TO BE LOOKED AT: {}", some_of(&report.attention)),
     }
 }

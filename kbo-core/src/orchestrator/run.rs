@@ -71,6 +71,7 @@ pub(super) struct Harvest {
     pub(super) damage: Vec<String>,
     pub(super) caveats: Vec<String>,
     pub(super) warnings: Vec<String>,
+    pub(super) attention: Vec<String>,
     pub(super) failures: Vec<Failure>,
     pub(super) window: Option<Window>,
     pub(super) entries: Vec<Entry>,
@@ -206,6 +207,12 @@ impl<'a> Run<'a> {
     pub(super) fn warn(&self, text: String) {
         self.o.monitor.event(MonitorEvent::Warning(text.clone()));
         self.harvest().warnings.push(text);
+    }
+
+    /// The run goes on, and ends with something to look at.
+    pub(super) fn attend(&self, text: String) {
+        self.o.monitor.event(MonitorEvent::Warning(text.clone()));
+        self.harvest().attention.push(text);
     }
 
     pub(super) fn close_window(&self) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::gated::{GatedSink, GatedSource, blame};
 use super::readiness::Expected;
 use super::run::{Run, StepError};
+use crate::cancel::Urgency;
 use crate::ids::NodeName;
 use crate::inventory::{Dataset, Node};
 use crate::journal::StepOutcome;
@@ -111,7 +112,14 @@ impl Run<'_> {
             _ => Expected::On(self.node_ids(&up)),
         };
         let short = self.o.await_isr(&up, expected).await;
-        if !short.is_empty() {
+        if !short.is_empty() && !self.is_undoing() && self.o.cancel.urgency() >= Urgency::Hurry {
+            // Not waited for, so it says nothing of what the run left behind.
+            self.warn(format!(
+                "interrupted while waiting for {} partitions: {}",
+                short.len(),
+                some_of(&short)
+            ));
+        } else if !short.is_empty() {
             let limit = self.o.settings.isr_timeout.as_secs();
             let text = format!(
                 "after {limit} s {} partitions are not whole: {}",
@@ -122,7 +130,12 @@ impl Run<'_> {
             if self.prepared.plan.operation == Operation::RollingRestart && !self.is_undoing() {
                 return Err(StepError::Said(text));
             }
-            self.warn(text);
+            // After an undo it is part of what went wrong; after all else it is worse than the run found it.
+            if self.is_undoing() {
+                self.warn(text);
+            } else {
+                self.attend(text);
+            }
         }
         Ok(StepOutcome::Done)
     }

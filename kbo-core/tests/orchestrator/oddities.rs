@@ -59,16 +59,21 @@ async fn a_lock_held_by_another_process_fails_the_backup() {
 }
 
 #[tokio::test]
-async fn isrs_that_do_not_come_back_are_a_warning_that_names_the_partitions() {
+async fn isrs_that_do_not_come_back_end_the_run_with_something_to_look_at_that_names_the_partitions() {
     for job in [BACKUP, RESTORE] {
         let scene = Scene::with(Shape::THREE_AND_THREE, job, |cluster| {
             cluster.with("b2", |node| node.in_sync_after = None)
         })
         .await;
         let report = scene.run(&scene.orchestrator(None)).await;
-        assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
-        let warning = report.warnings.first().expect("a warning");
-        assert!(warning.contains("orders-0, orders-1, orders-2"), "{warning}");
+        assert_eq!(
+            (report.outcome, report.outcome.exit_code()),
+            (Outcome::Attention, 7),
+            "{report:#?}"
+        );
+        let text = report.attention.first().expect("something to look at");
+        assert!(text.contains("orders-0, orders-1, orders-2"), "{text}");
+        assert!(report.verdict.contains(text), "{}", report.verdict);
         scene.check(&report, "slow ISRs");
     }
 }

@@ -22,7 +22,7 @@ pub enum RawCommand {
 pub struct RawHooks {
     /// Before anything is touched; one that fails refuses the run. Default: none.
     pub before: Option<Vec<RawCommand>>,
-    /// After a run that is done, all of it. Default: none.
+    /// After a run that is done, with or without something to look at (exit codes 0 and 7). Default: none.
     pub after_success: Option<Vec<RawCommand>>,
     /// After one that is not: failed, refused, locked, interrupted. Default: none.
     pub on_failure: Option<Vec<RawCommand>>,
