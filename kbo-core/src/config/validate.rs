@@ -409,6 +409,7 @@ mod tests {
             config: None,
             data: None,
             node_id: None,
+            unit: None,
             user: None,
             port: None,
             key: None,
@@ -423,6 +424,7 @@ mod tests {
             cluster: RawCluster {
                 name: Some("dev".to_owned()),
                 id: None,
+                retired: None,
             },
             storage: RawStorage {
                 cold: Some("~/cold".into()),

@@ -22,6 +22,8 @@ impl Judge<'_> {
         match &facts.container {
             Err(error) => self.refuse(Some(node), error.message.clone(), error.hint.clone()),
             Ok(None) if matches!(self.input.purpose, Purpose::Run | Purpose::Format) => {}
+            // Its unit makes it anew.
+            Ok(None) if node.unit.is_some() && !self.backs_up_data() => {}
             Ok(None) => self.refuse(
                 Some(node),
                 format!("the engine knows no container named {}", node.container),

@@ -227,6 +227,8 @@ pub struct Open {
     client_properties: Option<String>,
     engine_paths: Vec<(String, String)>,
     seen_paths: Vec<(String, String)>,
+    #[serde(default)]
+    unit: Option<String>,
 }
 
 /// [`Sasl`], with its password.
@@ -280,6 +282,7 @@ impl From<&NodeSpec> for Open {
             client_properties: spec.kafka.client_properties.clone(),
             engine_paths: spec.engine_paths.clone(),
             seen_paths: spec.seen_paths.clone(),
+            unit: spec.unit.clone(),
         }
     }
 }
@@ -313,6 +316,7 @@ impl From<Open> for NodeSpec {
             },
             engine_paths: open.engine_paths,
             seen_paths: open.seen_paths,
+            unit: open.unit,
         }
     }
 }

@@ -147,6 +147,7 @@ impl Lab {
         NodeSpec {
             engine_paths: Vec::new(),
             seen_paths: Vec::new(),
+            unit: None,
             node: "b1".parse().unwrap(),
             role: Role::Broker,
             container: "b1".to_owned(),
