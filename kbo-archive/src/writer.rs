@@ -112,6 +112,7 @@ pub fn write(
         dirs,
         files: read.files,
         damage: read.damage,
+        caveats: Vec::new(),
     })
 }
 

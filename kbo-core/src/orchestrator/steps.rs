@@ -241,6 +241,7 @@ impl Run<'_> {
             harvest.caveats.push(text.clone());
             harvest.damage.push(text);
         }
+        harvest.caveats.extend(report.caveats.iter().map(|caveat| format!("{node}: {caveat}")));
         harvest.archives.push(ArchiveRecord {
             name,
             node: node.clone(),

@@ -548,6 +548,9 @@ pub struct ArchiveReport {
     pub files: Vec<FileRecord>,
     /// Record batches whose own checksum was found wrong, and the like: `path: what`. The bytes are archived as they are.
     pub damage: Vec<String>,
+    /// What could not be proven of it, though nothing speaks against it.
+    #[serde(default)]
+    pub caveats: Vec<String>,
 }
 
 /// A restore of one dataset, to be staged.

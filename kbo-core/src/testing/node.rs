@@ -358,6 +358,7 @@ impl NodeTransport for FakeNode {
             raw_size: packed.raw_size,
             dirs: packed.dirs,
             files: packed.files,
+            caveats: vec![],
             damage: if request.dataset == Dataset::Data {
                 damage
             } else {

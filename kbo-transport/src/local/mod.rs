@@ -353,7 +353,7 @@ impl NodeTransport for LocalNode {
             _ => 0,
         };
         let progress = self.progress_of(format!("archive {}", request.dataset), total);
-        streams::archive(request.clone(), dirs, progress, sink).await
+        streams::archive(request.clone(), (dirs, self.spec.role), progress, sink).await
     }
 
     async fn stage(&self, request: &StageRequest, source: &mut dyn ByteSource) -> Result<StageReport, NodeError> {
