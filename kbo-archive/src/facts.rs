@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use kbo_core::inventory::Dataset;
-use kbo_core::ports::node::{DirFacts, FileId, LinkProbe, MetaProperties, Presence};
+use kbo_core::ports::node::{DirFacts, FileId, LinkProbe, MetaProperties, NodeError, Presence};
 
 use crate::checkpoint::Offsets;
 use crate::clean;
@@ -51,7 +51,8 @@ pub fn dir_facts(spec: &DirSpec) -> DirFacts {
         locked: false,
     };
     if let Err(error) = Place::of(spec).and_then(|place| look(spec, &place, &mut facts)) {
-        facts.error = Some(kbo_core::ports::node::NodeError::from(error).message);
+        let NodeError { message, hint, .. } = NodeError::from(error);
+        facts.error = Some(hint.map_or_else(|| message.clone(), |hint| format!("{message} ({hint})")));
     }
     facts
 }

@@ -114,6 +114,9 @@ pub struct NodeRecord {
     /// Proof that Kafka had stopped cleanly before the snapshot; absent for a backup of configuration only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clean_stop: Option<CleanStopProof>,
+    /// Whether its lack of a clean stop was known before the backup and accepted: a dead broker, or one with a log dir offline.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub degraded: bool,
 }
 
 /// One archive: a node's dataset as tar.zst.

@@ -69,6 +69,14 @@ pub struct Broker {
     pub log_dirs: Vec<Uuid>,
 }
 
+/// Applies the value of one record, written at `time` (milliseconds since 1970), to the image.
+///
+/// # Errors
+/// The value is no metadata record, or does not fit to those before it.
+pub fn record(image: &mut Image, value: &[u8], time: i64) -> Result<(), Malformed> {
+    records::apply(image, value, time).map(drop)
+}
+
 /// A log dir's id as meta.properties writes it: base64url without padding.
 pub fn uuid(text: &str) -> Option<Uuid> {
     let mut bits: u128 = 0;

@@ -168,6 +168,7 @@ async fn real_backup(store: &DirStore, id: &BackupId, dirs: &[NodeDir<'_>]) -> M
                 container: None,
                 kafka_version: Some("4.1.1".to_owned()),
                 clean_stop: None,
+                degraded: false,
             });
         }
         archives.push(ArchiveRecord {

@@ -74,6 +74,7 @@ fn full() -> Manifest {
         container: Some(serde_json::json!({"Config": {"Env": ["A=b", "C=d"], "Image": "apache/kafka:4.1.1"}})),
         kafka_version: Some("4.1.1".to_owned()),
         clean_stop,
+        degraded: false,
     };
     Manifest {
         format: 1,

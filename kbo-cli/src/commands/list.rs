@@ -25,6 +25,8 @@ pub(super) struct Row {
     raw_bytes: Option<u64>,
     stored_bytes: Option<u64>,
     caveats: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    degraded: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     damage: Option<String>,
 }
@@ -46,6 +48,7 @@ impl Row {
             raw_bytes: manifest.map(kbo_core::manifest::Manifest::raw_bytes),
             stored_bytes: manifest.map(kbo_core::manifest::Manifest::stored_bytes),
             caveats: manifest.map(|manifest| manifest.caveats.clone()).unwrap_or_default(),
+            degraded: manifest.map(|manifest| manifest.degraded.clone()).unwrap_or_default(),
             damage: listed.manifest.as_ref().err().or(listed.missing.as_ref()).cloned(),
         }
     }
@@ -78,6 +81,9 @@ fn show(rows: &[Row]) {
             remarks.push(format!("pinned{}", reason.unwrap_or_default()));
         }
         remarks.extend(row.damage.iter().map(|damage| format!("DAMAGED: {damage}")));
+        if !row.degraded.is_empty() {
+            remarks.push(format!("degraded: {} partitions", row.degraded.len()));
+        }
         if !row.caveats.is_empty() {
             remarks.push(format!("{} caveats", row.caveats.len()));
         }

@@ -94,12 +94,17 @@ fn show(manifest: &Manifest, folder: &std::path::Path, listed: Option<&Listed>, 
     if let Some(missing) = listed.and_then(|listed| listed.missing.as_ref()) {
         output::line(&format!("DAMAGED    {missing}"));
     }
+    if !manifest.degraded.is_empty() {
+        let partitions = kbo_core::text::some_of(&manifest.degraded);
+        output::line(&format!("degraded   partitions {partitions}"));
+    }
     for caveat in &manifest.caveats {
         output::line(&format!("caveat     {caveat}"));
     }
     let nodes = manifest.nodes.iter().map(|node| {
         let proof = match &node.clean_stop {
             Some(proof) if proof.clean => "stopped cleanly",
+            Some(_) if node.degraded => "not whole before the backup",
             Some(_) => "NOT STOPPED CLEANLY",
             None => "not stopped",
         };

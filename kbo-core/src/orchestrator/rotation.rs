@@ -116,7 +116,9 @@ pub fn condition(listed: &Listed) -> Condition {
     let Ok(manifest) = &listed.manifest else {
         return Condition::Incomplete;
     };
-    let mut proofs = manifest.nodes.iter().filter_map(|node| node.clean_stop.as_ref());
+    // A node that was not whole before takes nothing from the others' data: such a backup was asked for.
+    let nodes = manifest.nodes.iter().filter(|node| !node.degraded);
+    let mut proofs = nodes.filter_map(|node| node.clean_stop.as_ref());
     match listed.missing {
         Some(_) => Condition::Incomplete,
         None if proofs.any(|proof| !proof.clean) => Condition::Unclean,

@@ -158,11 +158,12 @@ impl Run<'_> {
 
     /// Whether the missing proof was known before the stop and accepted: a broker that was dead, or the offline log dir of one whose
     /// others prove a clean stop.
-    fn is_degraded(&self, name: &NodeName, proof: &CleanStopProof) -> bool {
+    pub(super) fn is_degraded(&self, name: &NodeName, proof: &CleanStopProof) -> bool {
         let degraded = &self.prepared.degraded;
         let epochs: BTreeSet<i64> = proof.dirs.iter().filter_map(|dir| dir.broker_epoch).collect();
         let others_are_clean = proof.dirs.iter().any(|dir| dir.marker) && epochs.len() <= 1;
         self.o.settings.allow_degraded
+            && !proof.clean
             && (degraded.dead.contains(name) || (degraded.offline.contains(name) && others_are_clean))
     }
 

@@ -126,6 +126,9 @@ impl Judge<'_> {
         if !self.concerns(dir) {
             return;
         }
+        if let Some(resolved) = &dir.resolved {
+            self.note(Some(node), format!("{} is {resolved}, through symbolic links", dir.path));
+        }
         if let Some(error) = &dir.error {
             self.refuse(Some(node), format!("{}: {error}", dir.path), None);
         }

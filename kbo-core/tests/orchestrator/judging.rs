@@ -153,6 +153,7 @@ fn restore_from(version: &str) -> Purpose {
         container: None,
         kafka_version: Some(version.to_owned()),
         clean_stop: None,
+        degraded: false,
     };
     match restore(&BOTH) {
         Purpose::Restore {

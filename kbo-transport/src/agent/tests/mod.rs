@@ -116,6 +116,9 @@ impl Lab {
         )
         .unwrap();
         std::fs::write(lab.data().join("replication-offset-checkpoint"), "0\n1\nt 0 0\n").unwrap();
+        let metadata = lab.data().join("__cluster_metadata-0");
+        std::fs::create_dir_all(&metadata).unwrap();
+        std::fs::write(metadata.join("00000000000000000000.log"), "").unwrap();
         std::fs::write(lab.data().join("t-0/partition.metadata"), "version: 0\ntopic_id: x\n").unwrap();
         std::fs::write(
             lab.config().join("server.properties"),
