@@ -220,7 +220,8 @@ pub fn metadata_log() -> Vec<Vec<u8>> {
     vec![
         framed.collect(),
         include_bytes!("../../kbo-archive/tests/metadata/kafka-4.1.1/00000000000000000000.log").to_vec(),
-        include_bytes!("../../kbo-archive/tests/metadata/kafka-4.1.1/00000000000000000061-0000000001.checkpoint").to_vec(),
+        include_bytes!("../../kbo-archive/tests/metadata/kafka-4.1.1/00000000000000000061-0000000001.checkpoint")
+            .to_vec(),
     ]
 }
 

@@ -104,7 +104,12 @@ fn look(spec: &DirSpec, place: &Place, facts: &mut DirFacts) -> Result<(), Error
         let holds = |name: &str| found.iter().any(|found| found.text() == Some(name));
         facts.has_meta = holds("meta.properties");
         facts.clean_marker = holds(clean::MARKER);
-        let classes = || found.iter().filter(|found| found.meta.is_dir()).filter_map(|found| Some(rules::dir_class(found.text()?)));
+        let classes = || {
+            found
+                .iter()
+                .filter(|found| found.meta.is_dir())
+                .filter_map(|found| Some(rules::dir_class(found.text()?)))
+        };
         facts.has_metadata_log = classes().any(|class| class == DirClass::Metadata);
         facts.has_partitions = classes().any(|class| matches!(class, DirClass::Partition { .. }));
         facts.locked = lock::is_locked(&place.live);

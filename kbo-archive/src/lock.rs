@@ -103,7 +103,10 @@ impl Drop for DirLock {
 /// asked counts as not held.
 pub(crate) fn is_locked(log_dir: &Path) -> bool {
     let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(log_dir.join(NAME));
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(log_dir.join(NAME));
     let asked = |file: File| fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)).ok().flatten();
     file.ok().and_then(asked).is_some()
 }

@@ -234,7 +234,10 @@ fn resolve(path: &Path) -> Result<PathBuf, Error> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // What is missing is a part of a link's target.
                 if let Some((link, _)) = last_link.filter(|(_, rest)| left.len() >= *rest) {
-                    return Err(Error::state(format!("{} is a symbolic link to nothing", link.display())));
+                    return Err(Error::state(format!(
+                        "{} is a symbolic link to nothing",
+                        link.display()
+                    )));
                 }
                 resolved = next;
                 resolved.extend(left.iter().rev());
@@ -248,7 +251,10 @@ fn resolve(path: &Path) -> Result<PathBuf, Error> {
         }
         links += 1;
         if links > MAX_LINKS {
-            return Err(Error::state(format!("{} goes through too many symbolic links", path.display())));
+            return Err(Error::state(format!(
+                "{} goes through too many symbolic links",
+                path.display()
+            )));
         }
         let target = fs::read_link(&next).at("read the link", &next)?;
         check_link(path, &next, &meta, &resolved)?;
@@ -275,19 +281,25 @@ fn parts(path: &Path) -> Vec<OsString> {
 fn check_link(path: &Path, link: &Path, meta: &Metadata, parent: &Path) -> Result<(), Error> {
     let holder = fs::metadata(parent).at("look at", parent)?;
     let is_sticky = holder.mode() & 0o1000 != 0;
-    let is_safe = is_trusted(meta.uid())
-        && is_trusted(holder.uid())
-        && (holder.mode() & 0o022 == 0 || is_sticky);
+    let is_safe = is_trusted(meta.uid()) && is_trusted(holder.uid()) && (holder.mode() & 0o022 == 0 || is_sticky);
     if is_safe {
         return Ok(());
     }
-    let whose = if is_trusted(meta.uid()) { holder.uid() } else { meta.uid() };
+    let whose = if is_trusted(meta.uid()) {
+        holder.uid()
+    } else {
+        meta.uid()
+    };
     let whose = match is_trusted(whose) {
         true => "others".to_owned(),
         false => format!("user {whose}"),
     };
     Err(Error::State {
-        what: format!("{} leads through the symbolic link {}, which {whose} can change", path.display(), link.display()),
+        what: format!(
+            "{} leads through the symbolic link {}, which {whose} can change",
+            path.display(),
+            link.display()
+        ),
         hint: Some("name the directory itself in kbo.toml, or give the link and the directory that it lies in to root"),
     })
 }
@@ -316,7 +328,10 @@ fn check_folder(folder: &Path) -> Result<(), Error> {
         return Ok(());
     };
     Err(Error::State {
-        what: format!("the work folder {} {wrong}: what lies there is not kbo's alone", folder.display()),
+        what: format!(
+            "the work folder {} {wrong}: what lies there is not kbo's alone",
+            folder.display()
+        ),
         hint: Some("see what is in it, and remove it (kbo makes its own), or give it to root with mode 0700"),
     })
 }

@@ -208,7 +208,13 @@ mod tests {
 
     #[test]
     fn any_text_that_kafka_takes_is_a_cluster_id() {
-        for text in ["AkU3OEVBNTcwNTJENDM2Qk", "my-cluster", "kafka cluster 1", "Köln", "AkU3OEVBNTcwNTJENDM2Q=="] {
+        for text in [
+            "AkU3OEVBNTcwNTJENDM2Qk",
+            "my-cluster",
+            "kafka cluster 1",
+            "Köln",
+            "AkU3OEVBNTcwNTJENDM2Q==",
+        ] {
             assert!(text.parse::<ClusterId>().is_ok(), "{text:?}");
         }
         for text in ["", " ", " a", "a ", "a\nb", "a\u{1b}[2J", &"x".repeat(256)] {

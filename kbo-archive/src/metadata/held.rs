@@ -40,7 +40,11 @@ pub fn check(image: &Image, node_id: i32, dirs: &[Held]) -> Holding {
     }
     let ids: BTreeSet<Uuid> = dirs.iter().filter_map(|dir| dir.id).collect();
     let knows_all = dirs.iter().all(|dir| dir.id.is_some());
-    let online: BTreeMap<i32, &Vec<Uuid>> = image.brokers.iter().map(|(id, broker)| (*id, &broker.log_dirs)).collect();
+    let online: BTreeMap<i32, &Vec<Uuid>> = image
+        .brokers
+        .iter()
+        .map(|(id, broker)| (*id, &broker.log_dirs))
+        .collect();
     let mut holding = Holding::default();
     for topic in image.topics.values() {
         for (number, partition) in &topic.partitions {

@@ -2,8 +2,8 @@
 
 use std::io::{self, Read};
 
-use super::records::{self, Malformed, Mark, Reader};
 use super::Image;
+use super::records::{self, Malformed, Mark, Reader};
 use crate::segment::HEADER;
 
 /// A batch of metadata larger than this is none: Kafka's own limit is 8 MiB.
@@ -31,17 +31,26 @@ pub fn read(parts: &[Part<'_>]) -> Result<Image, String> {
         end: -1,
         ..Image::default()
     };
-    let snapshot = parts.iter().filter_map(|part| Some((end_of_snapshot(part.name)?, part))).max_by_key(|(at, _)| *at);
+    let snapshot = parts
+        .iter()
+        .filter_map(|part| Some((end_of_snapshot(part.name)?, part)))
+        .max_by_key(|(at, _)| *at);
     if let Some((_, part)) = snapshot {
         file(&mut image, part, None)?;
     }
     // Offsets within a snapshot are its own.
     let from = snapshot.map_or(0, |((end, _), _)| end);
     image.end = from - 1;
-    let mut segments: Vec<(i64, &Part<'_>)> = parts.iter().filter_map(|part| Some((base_of(part.name)?, part))).collect();
+    let mut segments: Vec<(i64, &Part<'_>)> = parts
+        .iter()
+        .filter_map(|part| Some((base_of(part.name)?, part)))
+        .collect();
     segments.sort_by_key(|(base, _)| *base);
     if let Some((base, part)) = segments.first().filter(|(base, _)| *base > from) {
-        return Err(format!("{}: it begins at {base}, and no snapshot holds what was before", part.name));
+        return Err(format!(
+            "{}: it begins at {base}, and no snapshot holds what was before",
+            part.name
+        ));
     }
     for (_, part) in segments {
         file(&mut image, part, Some(from))?;
@@ -113,7 +122,11 @@ fn batch(image: &mut Image, batch: &[u8], from: Option<i64>, before: &mut Option
         i64::from_be_bytes(bytes)
     };
     let attributes = i16::from_be_bytes([batch[21], batch[22]]);
-    let (base, time, count) = (long(0), long(35), i32::from_be_bytes([batch[57], batch[58], batch[59], batch[60]]));
+    let (base, time, count) = (
+        long(0),
+        long(35),
+        i32::from_be_bytes([batch[57], batch[58], batch[59], batch[60]]),
+    );
     if attributes & COMPRESSION != 0 {
         return Err(Malformed("its batches are compressed, as no metadata log's are"));
     }
@@ -142,7 +155,10 @@ fn batch(image: &mut Image, batch: &[u8], from: Option<i64>, before: &mut Option
             Mark::End => *before = None,
             Mark::Abort => {
                 if let Some(before) = before.take() {
-                    *image = Image { time: image.time, ..before };
+                    *image = Image {
+                        time: image.time,
+                        ..before
+                    };
                 }
             }
         }

@@ -197,7 +197,9 @@ fn register(image: &mut Image, r: &mut Reader<'_>, version: u64) -> Result<(), M
 fn registration(image: &mut Image, r: &mut Reader<'_>) -> Result<(), Malformed> {
     let id = r.i32()?;
     r.take(8)?;
-    let Some(broker) = image.brokers.get_mut(&id) else { return Ok(()) };
+    let Some(broker) = image.brokers.get_mut(&id) else {
+        return Ok(());
+    };
     r.tags(|tag, field| {
         match tag {
             // 1 fences, -1 unfences.

@@ -44,7 +44,10 @@ pub fn prove_whole(run: &RunId, dirs: &[DirSpec], role: Role) -> Result<Vec<Stri
     let labels = || dirs.iter().map(|dir| dir.label.as_str()).collect::<Vec<_>>().join(", ");
     let Some(shot) = shots.iter().find(|shot| shot.parts().next().is_some()) else {
         return Err(Error::State {
-            what: format!("there is no __cluster_metadata-0 in {}: this is not all of the node", labels()),
+            what: format!(
+                "there is no __cluster_metadata-0 in {}: this is not all of the node",
+                labels()
+            ),
             hint: Some(COMPARE),
         });
     };
@@ -52,10 +55,16 @@ pub fn prove_whole(run: &RunId, dirs: &[DirSpec], role: Role) -> Result<Vec<Stri
         return Ok(Vec::new());
     }
     let unproven = |why: String| {
-        let text = format!("whether {} hold every replica of the broker could not be proven: {why}", labels());
+        let text = format!(
+            "whether {} hold every replica of the broker could not be proven: {why}",
+            labels()
+        );
         Ok(vec![text])
     };
-    let meta: Vec<_> = shots.iter().map(|shot| shot.small("meta.properties").map(|text| metaprops::parse(&text))).collect();
+    let meta: Vec<_> = shots
+        .iter()
+        .map(|shot| shot.small("meta.properties").map(|text| metaprops::parse(&text)))
+        .collect();
     let Some(node_id) = meta.iter().flatten().find_map(|meta| meta.node_id) else {
         return unproven("no meta.properties names a node.id".to_owned());
     };
@@ -72,7 +81,9 @@ pub fn prove_whole(run: &RunId, dirs: &[DirSpec], role: Role) -> Result<Vec<Stri
         .iter()
         .zip(&meta)
         .map(|(shot, meta)| Held {
-            id: meta.as_ref().and_then(|meta| metadata::uuid(meta.directory_id.as_deref()?)),
+            id: meta
+                .as_ref()
+                .and_then(|meta| metadata::uuid(meta.directory_id.as_deref()?)),
             dirs: shot.dirs(),
         })
         .collect();
@@ -98,7 +109,10 @@ pub fn prove_whole(run: &RunId, dirs: &[DirSpec], role: Role) -> Result<Vec<Stri
 impl Shot {
     /// The files of the metadata log: (name, entry).
     fn parts(&self) -> impl Iterator<Item = (&str, &Entry)> {
-        let files = self.entries.iter().filter(|entry| matches!(entry.kind, Kind::File { .. }));
+        let files = self
+            .entries
+            .iter()
+            .filter(|entry| matches!(entry.kind, Kind::File { .. }));
         files.filter_map(|entry| Some((entry.path.strip_prefix(METADATA)?, entry)))
     }
 

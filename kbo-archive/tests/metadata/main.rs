@@ -6,7 +6,10 @@ use std::io::{self, Read};
 use kbo_archive::metadata::{Held, Image, Part, check, read, uuid};
 use kbo_archive::metaprops;
 
-const LOG: (&str, &[u8]) = ("00000000000000000000.log", include_bytes!("kafka-4.1.1/00000000000000000000.log"));
+const LOG: (&str, &[u8]) = (
+    "00000000000000000000.log",
+    include_bytes!("kafka-4.1.1/00000000000000000000.log"),
+);
 const OLD: (&str, &[u8]) = (
     "00000000000000000030-0000000001.checkpoint",
     include_bytes!("kafka-4.1.1/00000000000000000030-0000000001.checkpoint"),
@@ -25,7 +28,9 @@ fn image(files: &[(&str, &[u8])]) -> Result<Image, String> {
         .iter()
         .map(|(name, bytes)| {
             let bytes = bytes.to_vec();
-            (*name, move || -> io::Result<Box<dyn Read>> { Ok(Box::new(io::Cursor::new(bytes.clone()))) })
+            (*name, move || -> io::Result<Box<dyn Read>> {
+                Ok(Box::new(io::Cursor::new(bytes.clone())))
+            })
         })
         .collect();
     let parts: Vec<Part<'_>> = opens.iter().map(|(name, open)| Part { name, open }).collect();
@@ -34,13 +39,21 @@ fn image(files: &[(&str, &[u8])]) -> Result<Image, String> {
 
 fn topics(image: &Image) -> BTreeMap<&str, Vec<i32>> {
     let topics = image.topics.values();
-    topics.map(|topic| (topic.name.as_str(), topic.partitions.keys().copied().collect())).collect()
+    topics
+        .map(|topic| (topic.name.as_str(), topic.partitions.keys().copied().collect()))
+        .collect()
 }
 
 /// What the node's log dirs held.
 fn held() -> Vec<Held> {
     let dirs = [
-        vec!["__cluster_metadata-0", "orders-0", "orders-2", "late-1", "gone-0.e06d68ec8b9344f8aa93cc478b33eb4f-delete"],
+        vec![
+            "__cluster_metadata-0",
+            "orders-0",
+            "orders-2",
+            "late-1",
+            "gone-0.e06d68ec8b9344f8aa93cc478b33eb4f-delete",
+        ],
         vec!["orders-1", "orders-3", "late-0"],
     ];
     dirs.into_iter()
@@ -55,7 +68,10 @@ fn held() -> Vec<Held> {
 #[test]
 fn log_and_snapshots_tell_the_same() {
     let whole = image(&[LOG]).unwrap();
-    assert_eq!(topics(&whole), BTreeMap::from([("orders", vec![0, 1, 2, 3]), ("late", vec![0, 1])]));
+    assert_eq!(
+        topics(&whole),
+        BTreeMap::from([("orders", vec![0, 1, 2, 3]), ("late", vec![0, 1])])
+    );
     for files in [&[LOG, OLD][..], &[OLD, LOG, NEW], &[NEW, LOG]] {
         let found = image(files).unwrap();
         assert_eq!(topics(&found), topics(&whole));
@@ -93,11 +109,16 @@ fn a_lost_partition_is_missed_and_one_that_was_just_assigned_is_not() {
     let mut held = held();
     held[1].dirs.retain(|name| name != "orders-1");
     let mut image = image(&[LOG]).unwrap();
-    assert!(check(&image, 1, &held).missing.is_empty(), "created within the last seconds");
+    assert!(
+        check(&image, 1, &held).missing.is_empty(),
+        "created within the last seconds"
+    );
     image.time += 60_000;
     assert_eq!(check(&image, 1, &held).missing, ["orders-1"]);
     // As Kafka names a replica that moves, or that it has put aside.
-    held[1].dirs.push("orders-1.e06d68ec8b9344f8aa93cc478b33eb4f-future".to_owned());
+    held[1]
+        .dirs
+        .push("orders-1.e06d68ec8b9344f8aa93cc478b33eb4f-future".to_owned());
     assert!(check(&image, 1, &held).missing.is_empty());
 }
 
@@ -121,5 +142,8 @@ fn a_gap_and_a_damaged_batch_are_said_and_a_torn_tail_is_not() {
     damaged[200] ^= 1;
     assert!(image(&[(LOG.0, &damaged)]).unwrap_err().contains("checksum"));
     let torn = &LOG.1[..LOG.1.len() - 5];
-    assert_eq!(topics(&image(&[(LOG.0, torn)]).unwrap()), topics(&image(&[LOG]).unwrap()));
+    assert_eq!(
+        topics(&image(&[(LOG.0, torn)]).unwrap()),
+        topics(&image(&[LOG]).unwrap())
+    );
 }

@@ -325,7 +325,9 @@ fn clear_tcp(host: &str, is_accepted: bool) -> Result<(), ConfigError> {
         None => authority.rsplit_once(':').map_or(authority, |(name, _)| name),
     };
     let is_loopback = name.eq_ignore_ascii_case("localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
     if is_loopback || is_accepted {
         return Ok(());
     }

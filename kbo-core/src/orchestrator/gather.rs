@@ -12,7 +12,8 @@ use crate::ids::NodeName;
 use crate::inventory::{Dataset, Node};
 use crate::plan::Prior;
 use crate::ports::node::{
-    BrokerState, FactsRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
+    BrokerState, FactsRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport,
+    PartitionState,
 };
 use crate::preflight::{Degraded, Input, Purpose, broken_partitions, judge};
 

@@ -192,11 +192,7 @@ fn shortfall(quorum: &QuorumState, running: usize) -> Option<String> {
     if quorum.high_watermark < 0 {
         return Some("the quorum has no high watermark yet".to_owned());
     }
-    let near = quorum
-        .voters
-        .iter()
-        .filter(|(_, end)| is_near(quorum, *end))
-        .count();
+    let near = quorum.voters.iter().filter(|(_, end)| is_near(quorum, *end)).count();
     // Voters that were down before the run stay down: as many must be near as are running.
     let wanted = running.min(quorum.voters.len());
     (near < wanted).then(|| format!("{near} of {wanted} voters are near the high watermark"))

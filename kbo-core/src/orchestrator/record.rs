@@ -106,7 +106,9 @@ impl Run<'_> {
             container: container.map(|container| container.definition.clone()),
             kafka_version: facts.and_then(|facts| facts.kafka_version.clone()),
             clean_stop: proofs.get(&node.name).cloned(),
-            degraded: proofs.get(&node.name).is_some_and(|proof| self.is_degraded(&node.name, proof)),
+            degraded: proofs
+                .get(&node.name)
+                .is_some_and(|proof| self.is_degraded(&node.name, proof)),
         }
     }
 }

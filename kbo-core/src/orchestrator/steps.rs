@@ -13,8 +13,8 @@ use crate::machine::Operation;
 use crate::manifest::ArchiveRecord;
 use crate::plan::Step;
 use crate::ports::node::{
-    ArchiveRequest, CleanRequest, CleanStopProof, ContainerRequest, Lease, NodeError, NodeErrorKind, SnapshotRequest, StageRequest,
-    StopRequest, SwapRequest,
+    ArchiveRequest, CleanRequest, CleanStopProof, ContainerRequest, Lease, NodeError, NodeErrorKind, SnapshotRequest,
+    StageRequest, StopRequest, SwapRequest,
 };
 use crate::text::some_of;
 
@@ -242,7 +242,9 @@ impl Run<'_> {
             harvest.caveats.push(text.clone());
             harvest.damage.push(text);
         }
-        harvest.caveats.extend(report.caveats.iter().map(|caveat| format!("{node}: {caveat}")));
+        harvest
+            .caveats
+            .extend(report.caveats.iter().map(|caveat| format!("{node}: {caveat}")));
         harvest.archives.push(ArchiveRecord {
             name,
             node: node.clone(),

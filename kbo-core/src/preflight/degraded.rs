@@ -53,7 +53,8 @@ impl Judge<'_> {
             }
             if broken.offline.contains(&node.name) {
                 let message = "its Kafka runs with a log dir offline".to_owned();
-                let mend = "see the broker's log for the directory and the error, mend the disk, and restart the broker";
+                let mend =
+                    "see the broker's log for the directory and the error, mend the disk, and restart the broker";
                 self.find(severity, Some(node), message, hint(mend));
             }
         }
@@ -64,7 +65,11 @@ impl Judge<'_> {
             .map(ToString::to_string)
             .collect();
         if !leaderless.is_empty() {
-            let message = format!("{} partitions have no leader: {}", leaderless.len(), some_of(&leaderless));
+            let message = format!(
+                "{} partitions have no leader: {}",
+                leaderless.len(),
+                some_of(&leaderless)
+            );
             self.find(severity, None, message, hint("bring back the brokers that hold them"));
         }
     }
@@ -128,6 +133,10 @@ fn is_unclean(facts: &NodeFacts) -> bool {
 
 /// Whether nobody leads it, though not all who could are gone for good.
 fn is_leaderless(partition: &PartitionState, retired: &BTreeSet<i32>) -> bool {
-    let candidates = if partition.isr.is_empty() { &partition.replicas } else { &partition.isr };
+    let candidates = if partition.isr.is_empty() {
+        &partition.replicas
+    } else {
+        &partition.isr
+    };
     partition.leader < 0 && !candidates.iter().all(|id| retired.contains(id))
 }

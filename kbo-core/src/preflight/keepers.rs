@@ -17,13 +17,45 @@ impl Judge<'_> {
         );
         if stops {
             self.findings.extend(kept_by_another(node, facts));
+            self.hasty_unit(node, facts);
+        }
+    }
+}
+
+/// How long a clean stop of a broker may take, in seconds.
+const CLEAN_STOP: u64 = 300;
+
+impl Judge<'_> {
+    /// systemd kills what has not stopped by its own timeout.
+    fn hasty_unit(&mut self, node: &Node, facts: &NodeFacts) {
+        let Some(unit) = facts
+            .unit
+            .as_ref()
+            .filter(|unit| node.unit.as_ref() == Some(&unit.name))
+        else {
+            return;
+        };
+        if let Some(seconds) = unit.stop_timeout_seconds.filter(|seconds| *seconds < CLEAN_STOP) {
+            self.warn(
+                Some(node),
+                format!(
+                    "the unit {} gives its container {seconds} s to stop; Kafka may need {CLEAN_STOP}",
+                    unit.name
+                ),
+                Some(
+                    "set TimeoutStopSec=420 in the unit, and let its ExecStop= wait as long (docker stop -t 360)"
+                        .to_owned(),
+                ),
+            );
         }
     }
 }
 
 /// Why stopping the node's container would not be kbo's alone, for a container that runs.
 pub(crate) fn kept_by_another(node: &Node, facts: &NodeFacts) -> Option<Finding> {
-    let Ok(Some(container)) = &facts.container else { return None };
+    let Ok(Some(container)) = &facts.container else {
+        return None;
+    };
     if !container.state.is_up() {
         return None;
     }
@@ -51,12 +83,17 @@ fn swarm(node: &Node, container: &ContainerFacts) -> Option<(String, String)> {
             "the container {} is a task of the Swarm service {service}: once stopped, Swarm replaces it",
             node.container
         ),
-        format!("run Kafka's containers outside of Swarm (kbo run, or Compose); kbo cannot stop a task of {service} for a backup"),
+        format!(
+            "run Kafka's containers outside of Swarm (kbo run, or Compose); kbo cannot stop a task of {service} for a backup"
+        ),
     ))
 }
 
 fn auto_remove(node: &Node, container: &ContainerFacts) -> Option<(String, String)> {
-    let removes = container.definition.pointer("/HostConfig/AutoRemove").and_then(Value::as_bool);
+    let removes = container
+        .definition
+        .pointer("/HostConfig/AutoRemove")
+        .and_then(Value::as_bool);
     // Where a unit starts it, it makes the container anew.
     if removes != Some(true) || node.unit.is_some() {
         return None;
@@ -74,18 +111,26 @@ fn unit(node: &Node, container: &ContainerFacts, found: Option<&UnitFacts>) -> O
     if node.unit.is_some() {
         return None;
     }
-    let way_out = |unit: &str| format!("write unit = {unit:?} at this node in kbo.toml: kbo then stops and starts it through systemctl");
+    let way_out = |unit: &str| {
+        format!("write unit = {unit:?} at this node in kbo.toml: kbo then stops and starts it through systemctl")
+    };
     let Some(unit) = found else {
         // Podman names the unit; what it does could not be asked of systemd.
         let unit = label(container, "PODMAN_SYSTEMD_UNIT")?;
         return Some((
-            format!("the container {} belongs to the unit {unit} of systemd, which may start it again", node.container),
+            format!(
+                "the container {} belongs to the unit {unit} of systemd, which may start it again",
+                node.container
+            ),
             way_out(unit),
         ));
     };
     let meddles = meddling(unit)?;
     Some((
-        format!("the unit {} of systemd runs the container {}, and {meddles}", unit.name, node.container),
+        format!(
+            "the unit {} of systemd runs the container {}, and {meddles}",
+            unit.name, node.container
+        ),
         way_out(&unit.name),
     ))
 }

@@ -28,7 +28,10 @@ impl Judge<'_> {
         self.warn(
             Some(node),
             format!("its Kafka's log.dirs are unknown, and `data` in kbo.toml was compared with nothing: {unknown}"),
-            Some("set `config` of this node to the directory with Kafka's properties file, or set KAFKA_LOG_DIRS".to_owned()),
+            Some(
+                "set `config` of this node to the directory with Kafka's properties file, or set KAFKA_LOG_DIRS"
+                    .to_owned(),
+            ),
         );
     }
 
@@ -69,7 +72,10 @@ impl Judge<'_> {
         for dir in surplus.iter().filter(|_| lacking.is_empty()) {
             self.warn(
                 Some(node),
-                format!("{} is in `data`, but not in log.dirs of its Kafka ({})", dir.path, setup.source),
+                format!(
+                    "{} is in `data`, but not in log.dirs of its Kafka ({})",
+                    dir.path, setup.source
+                ),
                 Some("remove it from `data` of this node, if Kafka does not use it any more".to_owned()),
             );
         }
@@ -106,7 +112,9 @@ impl Judge<'_> {
             };
             self.refuse(
                 Some(node),
-                format!("{key} of its Kafka names {path}{inside}, which `data` in kbo.toml lacks: it would be in no backup"),
+                format!(
+                    "{key} of its Kafka names {path}{inside}, which `data` in kbo.toml lacks: it would be in no backup"
+                ),
                 None,
             );
         }
@@ -146,7 +154,10 @@ impl Judge<'_> {
                 if dir.read_only {
                     self.refuse(
                         Some(node),
-                        format!("the filesystem of {} is mounted read-only: Kafka could not start again", dir.path),
+                        format!(
+                            "the filesystem of {} is mounted read-only: Kafka could not start again",
+                            dir.path
+                        ),
                         Some("see dmesg on the node for why, and mount it read-write".to_owned()),
                     );
                 } else if is_up && dir.free < FULL {

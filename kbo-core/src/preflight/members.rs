@@ -22,7 +22,11 @@ impl Judge<'_> {
     fn brokers(&mut self, known: &BTreeMap<i32, &Node>) {
         let registered = self.input.brokers.unwrap_or_default();
         let held = held_by(self.input.partitions.unwrap_or_default());
-        let ids: BTreeSet<i32> = registered.iter().map(|broker| broker.id).chain(held.keys().copied()).collect();
+        let ids: BTreeSet<i32> = registered
+            .iter()
+            .map(|broker| broker.id)
+            .chain(held.keys().copied())
+            .collect();
         let server = registered.iter().find(|broker| !broker.fenced);
         let server = server.map_or_else(|| "HOST:PORT".to_owned(), |broker| broker.address.clone());
         for id in ids {
@@ -30,7 +34,9 @@ impl Judge<'_> {
                 continue;
             }
             let broker = registered.iter().find(|broker| broker.id == id);
-            let at = broker.map(|broker| format!(" ({})", broker.address)).unwrap_or_default();
+            let at = broker
+                .map(|broker| format!(" ({})", broker.address))
+                .unwrap_or_default();
             let is_alive = broker.is_some_and(|broker| !broker.fenced);
             let is_retired = self.input.retired.contains(&id);
             let holds = held.get(&id).map(Vec::as_slice).unwrap_or_default();
@@ -122,6 +128,11 @@ fn held_by(partitions: &[PartitionState]) -> BTreeMap<i32, Vec<String>> {
 /// What a backup must say of retired brokers: the partitions that they are replicas of still.
 pub(crate) fn retired_partitions(partitions: &[PartitionState], retired: &BTreeSet<i32>) -> Vec<String> {
     let held = held_by(partitions);
-    let of = |id: &i32| Some(format!("the retired broker {id} is a replica of {}", held.get(id)?.join(", ")));
+    let of = |id: &i32| {
+        Some(format!(
+            "the retired broker {id} is a replica of {}",
+            held.get(id)?.join(", ")
+        ))
+    };
     retired.iter().filter_map(of).collect()
 }

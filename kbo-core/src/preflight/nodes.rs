@@ -127,7 +127,10 @@ impl Judge<'_> {
             return;
         }
         if let Some(resolved) = &dir.resolved {
-            self.note(Some(node), format!("{} is {resolved}, through symbolic links", dir.path));
+            self.note(
+                Some(node),
+                format!("{} is {resolved}, through symbolic links", dir.path),
+            );
         }
         if let Some(error) = &dir.error {
             self.refuse(Some(node), format!("{}: {error}", dir.path), None);

@@ -168,7 +168,10 @@ impl FakeCluster {
             fenced,
         });
         if holds {
-            world.partitions.iter_mut().for_each(|(_, _, replicas)| replicas.push(id));
+            world
+                .partitions
+                .iter_mut()
+                .for_each(|(_, _, replicas)| replicas.push(id));
         }
     }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::cluster::World;
 use super::state::NodeState;
 use crate::ids::NodeName;
-use crate::ports::node::{BrokerState, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, PartitionState, QuorumState};
+use crate::ports::node::{
+    BrokerState, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, PartitionState, QuorumState,
+};
 
 impl World {
     fn controllers(&self) -> impl Iterator<Item = &NodeState> {

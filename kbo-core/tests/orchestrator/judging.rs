@@ -7,8 +7,8 @@ use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::NodeRecord;
 use kbo_core::ports::clock::Clock;
 use kbo_core::ports::node::{
-    BrokerState, ContainerState, FactsRequest, FileId, KafkaDir, KafkaSetup, LinkProbe, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
-    Presence, UnitFacts,
+    BrokerState, ContainerState, FactsRequest, FileId, KafkaDir, KafkaSetup, LinkProbe, NodeError, NodeErrorKind,
+    NodeFacts, NodeTransport, PartitionState, Presence, UnitFacts,
 };
 use kbo_core::ports::store::Space;
 use kbo_core::preflight::{Finding, Input, Purpose, Severity, judge};
@@ -67,7 +67,12 @@ impl Bench {
     }
 
     fn setup(&mut self) -> &mut KafkaSetup {
-        self.broker().kafka.as_mut().expect("a setup").as_mut().expect("a setup")
+        self.broker()
+            .kafka
+            .as_mut()
+            .expect("a setup")
+            .as_mut()
+            .expect("a setup")
     }
 
     fn data(&mut self) -> &mut kbo_core::ports::node::DirFacts {
@@ -469,9 +474,18 @@ async fn a_backup_of_less_than_the_cluster_is_refused_with_the_line_to_add() {
     let cases: Vec<Lack> = vec![
         (
             "a log dir",
-            |bench| bench.setup().log_dirs.push(kafka_dir("/logs2", Some("/srv/kafka/logs2"))),
+            |bench| {
+                bench
+                    .setup()
+                    .log_dirs
+                    .push(kafka_dir("/logs2", Some("/srv/kafka/logs2")))
+            },
             Refusal,
-            &["/srv/kafka/logs2", "(/logs2 in the container)", "data = [\"/srv/kafka/data0\", \"/srv/kafka/logs2\"]"],
+            &[
+                "/srv/kafka/logs2",
+                "(/logs2 in the container)",
+                "data = [\"/srv/kafka/data0\", \"/srv/kafka/logs2\"]",
+            ],
         ),
         (
             "a log dir in no mount",
@@ -616,7 +630,12 @@ async fn a_backup_of_less_than_the_cluster_is_refused_with_the_line_to_add() {
             Refusal,
             &["without a readable cluster.id"],
         ),
-        ("a full disk", |bench| bench.data().free = 4096, Refusal, &["is full", "make room"]),
+        (
+            "a full disk",
+            |bench| bench.data().free = 4096,
+            Refusal,
+            &["is full", "make room"],
+        ),
         (
             "a read-only disk",
             |bench| bench.data().read_only = true,
@@ -632,7 +651,8 @@ async fn a_backup_of_less_than_the_cluster_is_refused_with_the_line_to_add() {
         (
             "Swarm",
             |bench| {
-                let labels = serde_json::json!({ "com.docker.swarm.task.id": "x", "com.docker.swarm.service.name": "kafka" });
+                let labels =
+                    serde_json::json!({ "com.docker.swarm.task.id": "x", "com.docker.swarm.service.name": "kafka" });
                 define(bench, serde_json::json!({ "Config": { "Labels": labels } }));
             },
             Refusal,
@@ -709,7 +729,10 @@ async fn healthy_clusters_of_everyday_life_are_backed_up() {
             let mut second = bench.data().clone();
             second.path = "/srv/kafka/data1".into();
             bench.broker().dirs.push(second);
-            bench.setup().log_dirs.insert(0, kafka_dir("/d1", Some("/srv/kafka/data1")));
+            bench
+                .setup()
+                .log_dirs
+                .insert(0, kafka_dir("/d1", Some("/srv/kafka/data1")));
         }),
         ("a retired broker that still is a replica", |bench| {
             bench.brokers = Some(vec![broker(2, false), broker(7, true)]);
@@ -720,7 +743,9 @@ async fn healthy_clusters_of_everyday_life_are_backed_up() {
             dead(bench);
             bench.data().clean_marker = true;
         }),
-        ("topics of one replica", |bench| bench.partitions = Some(vec![partition(2, &[2], &[2])])),
+        ("topics of one replica", |bench| {
+            bench.partitions = Some(vec![partition(2, &[2], &[2])])
+        }),
         ("a cluster id that somebody chose", |bench| {
             bench.data().meta.as_mut().expect("meta").cluster_id = Some("my-cluster".parse().expect("an id"));
             let name: NodeName = "c1".parse().expect("a name");

@@ -203,7 +203,7 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "partitions out of sync",
-            turn: |cluster| cluster.with("b1", |node| node.container = ContainerState::Stopped),
+            turn: |cluster| cluster.with("b1", stopped_cleanly),
             backup: WARNED("under-replicated"),
             restore: WARNED("under-replicated"),
         },

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::{ApiVersionsRequest, DescribeClusterRequest, DescribeQuorumRequest, MetadataRequest, RequestHeader};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, DescribeClusterRequest, DescribeQuorumRequest, MetadataRequest, RequestHeader,
+};
 use kafka_protocol::protocol::{StrBytes, encode_request_header_into_buffer};
 use kbo_core::ports::node::{KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind};
 

@@ -2,8 +2,8 @@
 
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, DescribeClusterRequest, DescribeQuorumRequest, MetadataRequest, SaslAuthenticateRequest, SaslHandshakeRequest,
-    TopicName,
+    ApiKey, ApiVersionsRequest, DescribeClusterRequest, DescribeQuorumRequest, MetadataRequest,
+    SaslAuthenticateRequest, SaslHandshakeRequest, TopicName,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use kbo_core::ports::node::{BrokerState, PartitionState, QuorumState};
@@ -160,7 +160,11 @@ impl Registered {
         reader.tags()?;
         reader.end()?;
         brokers.sort();
-        Ok(Self { error, message, brokers })
+        Ok(Self {
+            error,
+            message,
+            brokers,
+        })
     }
 }
 

@@ -37,7 +37,9 @@ pub(super) fn setup(spec: &NodeSpec, mounts: &[Mount], config: &NodeKafkaConfig)
         },
         node_id: config.node_id,
         log_dirs,
-        metadata_log_dir: metadata.filter(|path| !path.is_empty() && !path.contains("${")).map(dir),
+        metadata_log_dir: metadata
+            .filter(|path| !path.is_empty() && !path.contains("${"))
+            .map(dir),
     }
 }
 
@@ -75,11 +77,16 @@ mod tests {
         );
         let found = setup(&spec, &mounts, &config);
         assert_eq!(found.node_id, Some(4));
-        let [first, second] = found.log_dirs.as_slice() else { panic!("{found:?}") };
+        let [first, second] = found.log_dirs.as_slice() else {
+            panic!("{found:?}")
+        };
         assert_eq!(first.configured_as, Some(format!("{root}/kafka/logs")));
         assert_eq!(first.file, file_id(&dir.path().join("disk1/logs")), "by whatever path");
         assert_eq!((second.configured_as.as_deref(), second.file), (None, None));
-        assert_eq!(found.metadata_log_dir.unwrap().configured_as, Some(format!("{root}/kafka/meta")));
+        assert_eq!(
+            found.metadata_log_dir.unwrap().configured_as,
+            Some(format!("{root}/kafka/meta"))
+        );
 
         // Through an engine kbo.toml names paths of the container.
         spec.seen_paths = vec![("/var/lib/kafka".to_owned(), "/kbo/m0/kafka".to_owned())];

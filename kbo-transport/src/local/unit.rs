@@ -30,7 +30,9 @@ impl Systemctl {
     /// The unit that runs the container; `None` where there is no systemd, or none of its services does.
     pub(super) async fn unit_of(&self, name: &str, container: &ContainerFacts) -> Option<UnitFacts> {
         let output = self.call(&["show", "*.service", PROPERTIES], QUESTION).await;
-        let output = output.inspect_err(|error| tracing::debug!(%error, "systemd cannot be asked")).ok()?;
+        let output = output
+            .inspect_err(|error| tracing::debug!(%error, "systemd cannot be asked"))
+            .ok()?;
         let labelled = container.definition.pointer("/Config/Labels/PODMAN_SYSTEMD_UNIT");
         find(&output, name, labelled.and_then(|unit| unit.as_str()))
     }
@@ -79,7 +81,9 @@ fn read(block: &str, container: &str) -> Option<(UnitFacts, bool)> {
     let mut unit = UnitFacts::default();
     let mut runs = false;
     for line in block.lines() {
-        let Some((key, value)) = line.split_once('=') else { continue };
+        let Some((key, value)) = line.split_once('=') else {
+            continue;
+        };
         match key {
             "Id" => value.clone_into(&mut unit.name),
             "ActiveState" => unit.active = matches!(value, "active" | "activating" | "reloading"),
@@ -111,8 +115,14 @@ fn starts(command: &str, container: &str) -> bool {
         return false;
     }
     let rest: Vec<&str> = words.collect();
-    let is_start = rest.iter().any(|word| matches!(*word, "start" | "run" | "restart"));
-    is_start && rest.iter().any(|word| word.strip_prefix("--name=").unwrap_or(word) == container)
+    // A container that is run has its name after an option; other words are the image's or the command's.
+    let is_named = rest.iter().any(|word| word.strip_prefix("--name=") == Some(container))
+        || rest.windows(2).any(|pair| pair == ["--name", container]);
+    match rest.iter().find(|word| matches!(**word, "start" | "run" | "restart")) {
+        Some(&"run") => is_named,
+        Some(_) => rest.contains(&container),
+        None => false,
+    }
 }
 
 /// `1min 30s`, `infinity`, as systemd writes spans.
@@ -136,7 +146,14 @@ fn seconds(value: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+
+    use kbo_core::ports::node::{ContainerState, NodeTransport, StartOutcome, StopRequest};
+
     use super::*;
+    use crate::local::fake::FakeEngine;
+    use crate::local::{LocalNode, NodeSpec};
 
     /// As systemd 252 shows it.
     const SHOWN: &str = "Type=notify\nRestart=no\nTimeoutStopUSec=1min 30s\nExecStart={ path=/usr/sbin/sshd ; argv[]=/usr/sbin/sshd -D kafka1 ; ignore_errors=no ; start_time=[n/a] ; pid=1 }\nId=ssh.service\nActiveState=active\n\nType=simple\nRestart=always\nTimeoutStopUSec=6min\nSuccessExitStatus=143 SIGKILL\nExecStart={ path=/usr/bin/docker ; argv[]=/usr/bin/docker start -a kafka1 ; ignore_errors=no ; start_time=[n/a] ; pid=7 }\nExecStop={ path=/usr/bin/docker ; argv[]=/usr/bin/docker stop -t 360 kafka1 ; ignore_errors=no ; pid=0 }\nId=kafka.service\nActiveState=active\n\nType=oneshot\nExecStart={ path=/usr/bin/podman ; argv[]=/usr/bin/podman run --rm --name=kafka2 kafka ; ignore_errors=no }\nId=kafka2.service\nActiveState=inactive\n";
@@ -145,13 +162,59 @@ mod tests {
     fn the_unit_whose_command_starts_the_container_is_found() {
         let unit = find(SHOWN, "kafka1", None).unwrap();
         assert_eq!(unit.name, "kafka.service");
-        assert_eq!((unit.active, unit.kind.as_str(), unit.restart.as_str()), (true, "simple", "always"));
+        assert_eq!(
+            (unit.active, unit.kind.as_str(), unit.restart.as_str()),
+            (true, "simple", "always")
+        );
         assert_eq!(unit.stop_timeout_seconds, Some(360));
         assert_eq!(unit.success, ["143", "SIGKILL"]);
         assert_eq!(unit.on_stop, ["/usr/bin/docker stop -t 360 kafka1"]);
         assert_eq!(find(SHOWN, "kafka2", None).unwrap().name, "kafka2.service");
         assert_eq!(find(SHOWN, "kafka", None), None, "a part of a name is none");
-        assert_eq!(find(SHOWN, "kafka", Some("kafka.service")).unwrap().name, "kafka.service");
+        assert_eq!(
+            find(SHOWN, "kafka", Some("kafka.service")).unwrap().name,
+            "kafka.service"
+        );
         assert_eq!(seconds("infinity"), None);
+    }
+
+    /// A node whose unit is ordered through a stand-in for systemctl, which notes what it was told.
+    async fn ordered(state: ContainerState, ask: impl AsyncFnOnce(&LocalNode)) -> (String, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let (program, told) = (dir.path().join("systemctl"), dir.path().join("told"));
+        std::fs::write(&program, format!("#!/bin/sh\necho \"$@\" >> {}\n", told.display())).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut spec = NodeSpec::of(&kbo_core::testing::Shape::SINGLE.cluster().start_order()[0]);
+        spec.unit = Some("kafka.service".to_owned());
+        let engine = Arc::new(FakeEngine::new(state));
+        let mut node = LocalNode::new(spec, None).with_engine(engine.clone());
+        node.systemctl = Systemctl(program.to_str().unwrap().to_owned());
+        ask(&node).await;
+        (std::fs::read_to_string(&told).unwrap_or_default(), engine.calls())
+    }
+
+    #[tokio::test]
+    async fn a_node_with_a_unit_is_stopped_and_started_through_systemctl_alone() {
+        let (told, calls) = ordered(ContainerState::Stopped, async |node| {
+            assert_eq!(node.start().await, Ok(StartOutcome::Started));
+        })
+        .await;
+        assert_eq!((told.as_str(), calls), ("start -- kafka.service\n", vec![]));
+        let stop = StopRequest {
+            run: "20261122T030000Z".parse().unwrap(),
+            timeout: Duration::from_secs(5),
+            lease: None,
+        };
+        // The stand-in stops nothing, and that is seen.
+        let (told, calls) = ordered(ContainerState::Running, async |node| {
+            assert_eq!(node.start().await, Ok(StartOutcome::AlreadyRunning));
+            let error = node.stop(&stop).await.unwrap_err();
+            assert!(
+                error.message.contains("has stopped kafka.service, and the container"),
+                "{error:?}"
+            );
+        })
+        .await;
+        assert_eq!((told.as_str(), calls), ("stop -- kafka.service\n", vec![]));
     }
 }

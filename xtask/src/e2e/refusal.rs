@@ -130,11 +130,23 @@ fn less_than_the_cluster(world: &mut World) -> Result<()> {
     let Some(line) = was.lines().find(|line| line.starts_with("log.dirs=")) else {
         bail!("{} has no log.dirs", file.display());
     };
-    let parent = line.trim_start_matches("log.dirs=").rsplit_once('/').map_or("", |(parent, _)| parent);
-    fs::write(&file, was.replace(line, &format!("{line},{parent}/data/logs2\nmetadata.log.dir={parent}/nowhere/meta")))?;
+    let parent = line
+        .trim_start_matches("log.dirs=")
+        .rsplit_once('/')
+        .map_or("", |(parent, _)| parent);
+    fs::write(
+        &file,
+        was.replace(
+            line,
+            &format!("{line},{parent}/data/logs2\nmetadata.log.dir={parent}/nowhere/meta"),
+        ),
+    )?;
     for command in ["check", "backup"] {
         let ran = world.kbo.expect(3, &[command]);
-        let told = ran.and_then(|ran| ran.says("log.dirs of its Kafka names")?.says("metadata.log.dir of its Kafka names"));
+        let told = ran.and_then(|ran| {
+            ran.says("log.dirs of its Kafka names")?
+                .says("metadata.log.dir of its Kafka names")
+        });
         if told.is_err() {
             fs::write(&file, &was)?;
         }
