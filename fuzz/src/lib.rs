@@ -17,7 +17,7 @@ use bytes::Bytes;
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use kbo_archive::checkpoint::Offsets;
-use kbo_archive::metadata::{self, Held, Image, Part};
+use kbo_archive::metadata::{self, Held, Image};
 use kbo_archive::segment::{Verifier, stable_prefix};
 use kbo_archive::store::Selector;
 use kbo_archive::{metaprops, reader, records, rules};
@@ -283,7 +283,7 @@ pub fn properties(data: &[u8]) {
 pub fn metadata_log(data: &[u8]) {
     let open = || -> std::io::Result<Box<dyn std::io::Read>> { Ok(Box::new(std::io::Cursor::new(data.to_vec()))) };
     for name in ["00000000000000000000.log", "00000000000000000007-0000000001.checkpoint"] {
-        if let Ok(image) = metadata::read(&[Part { name, open: &open }]) {
+        if let Ok(image) = metadata::read(&[metadata::Part { name, open: &open }]) {
             let _ = metadata::check(&image, 1, &[Held::default()]);
         }
     }
