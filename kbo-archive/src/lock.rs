@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, Gid, Uid, fchown, fcntl_lock};
 use rustix::io::Errno;
+use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use crate::error::{At, Error};
 
@@ -96,6 +97,18 @@ impl Drop for DirLock {
         }
         self.keep_time();
     }
+}
+
+/// Whether some process holds the lock, asked without taking it: a Kafka that is just starting must not meet it. What cannot be
+/// asked counts as not held.
+pub(crate) fn is_locked(log_dir: &Path) -> bool {
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(log_dir.join(NAME));
+    let asked = |file: File| fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)).ok().flatten();
+    file.ok().and_then(asked).is_some()
 }
 
 /// Whether some process holds the lock. A file that nobody has locked is no lock: before 3.8 a clean stop leaves it.

@@ -113,6 +113,7 @@ pub fn write(
         dirs,
         files: std::mem::take(&mut read.files),
         damage: read.into_damage(),
+        caveats: Vec::new(),
     })
 }
 

@@ -92,6 +92,7 @@ mod tests {
             window: None,
             caveats: vec![],
             damage: None,
+            degraded: vec![],
             nodes: vec![],
             archives: vec![],
         }

@@ -80,6 +80,10 @@ pub struct Manifest {
     /// of kbo 0.1.0, which told it among the caveats; their `SHA256SUMS` need not list the manifest, either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<Vec<String>>,
+    /// Partitions that were not whole before the backup: no leader, a replica that is dead or on an offline log dir. The backup is
+    /// good for all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
     /// The nodes, in start order.
     pub nodes: Vec<NodeRecord>,
     /// The archives, in the order of the nodes.
@@ -114,6 +118,9 @@ pub struct NodeRecord {
     /// Proof that Kafka had stopped cleanly before the snapshot; absent for a backup of configuration only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clean_stop: Option<CleanStopProof>,
+    /// Whether its lack of a clean stop was known before the backup and accepted: a dead broker, or one with a log dir offline.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub degraded: bool,
 }
 
 /// One archive: a node's dataset as tar.zst.
@@ -271,9 +278,10 @@ impl Manifest {
     }
 
     /// Whether a node was archived that had not stopped cleanly. Kafka recovers what it had not closed, and nobody can tell what that
-    /// leaves out.
+    /// leaves out. A node that was not whole before the backup does not count: such a backup was asked for, and is called degraded.
     pub fn is_unclean(&self) -> bool {
-        let mut proofs = self.nodes.iter().filter_map(|node| node.clean_stop.as_ref());
+        let whole = self.nodes.iter().filter(|node| !node.degraded);
+        let mut proofs = whole.filter_map(|node| node.clean_stop.as_ref());
         proofs.any(|proof| !proof.clean)
     }
 

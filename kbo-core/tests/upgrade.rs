@@ -15,6 +15,7 @@ fn cluster() -> Cluster {
         config: Some("/data/cluster/config".to_owned()),
         data: vec!["/data/cluster/data".to_owned()],
         node_id: None,
+        unit: None,
     };
     let controllers = (1..=3).map(|number| node(Role::Controller, number));
     let brokers = (1..=3).map(|number| node(Role::Broker, number));

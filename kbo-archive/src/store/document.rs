@@ -223,6 +223,7 @@ struct Head {
     caveats: Vec<String>,
     #[serde(default)]
     damage: Option<Vec<String>>,
+    degraded: Vec<String>,
     nodes: Vec<NodeRecord>,
     archives: Vec<ArchiveHead>,
 }
@@ -254,6 +255,7 @@ impl From<Head> for Manifest {
             window: head.window,
             caveats: head.caveats,
             damage: head.damage,
+            degraded: head.degraded,
             nodes: head.nodes,
             archives: head.archives.into_iter().map(ArchiveRecord::from).collect(),
         }

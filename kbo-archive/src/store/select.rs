@@ -427,6 +427,7 @@ mod tests {
             window: None,
             caveats: vec![],
             damage: Some(vec![]),
+            degraded: vec![],
             nodes: vec![],
             archives: vec![],
         };
@@ -537,6 +538,7 @@ mod tests {
                 node_id: None,
                 container: None,
                 kafka_version: None,
+                degraded: false,
                 clean_stop: Some(kbo_core::ports::node::CleanStopProof {
                     clean: false,
                     dirs: vec![],
@@ -594,6 +596,7 @@ mod tests {
             container: Some(serde_json::json!({})),
             kafka_version: None,
             clean_stop: None,
+            degraded: false,
         };
         listed[0].manifest.as_mut().unwrap().nodes = vec![record("b1"), record("b2")];
         listed[2].manifest.as_mut().unwrap().nodes = vec![record("b1")];

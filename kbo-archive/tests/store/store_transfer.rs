@@ -7,7 +7,7 @@ use std::process::Command;
 
 use kbo_archive::store::{DirStore, Transfer, export_to_file, import, verify_backup};
 use kbo_core::manifest::{BackupKind, Manifest};
-use kbo_core::ports::store::{BackupStore, BackupWriter, Pin, StoreError};
+use kbo_core::ports::store::{BackupStore, Pin, StoreError};
 use proptest::prelude::*;
 
 use crate::sample::{ID, backup, id, new_store, sample_backup};

@@ -155,6 +155,9 @@ pub(crate) struct BackupArgs {
     /// Back up nodes that did not stop cleanly too; the manifest says so
     #[arg(long)]
     pub(crate) allow_unclean: bool,
+    /// Back up a cluster that is not whole too: a dead broker, an offline log dir, partitions without a leader
+    #[arg(long)]
+    pub(crate) allow_degraded: bool,
     /// Wait so long for another run to let go of the lock
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub(crate) wait: u32,

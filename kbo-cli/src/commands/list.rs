@@ -35,6 +35,8 @@ pub(super) struct Row {
     raw_bytes: Option<u64>,
     stored_bytes: Option<u64>,
     caveats: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    degraded: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     damage: Option<String>,
     /// What was damaged of the source data.
@@ -64,6 +66,7 @@ impl Row {
             raw_bytes: manifest.map(kbo_core::manifest::Manifest::raw_bytes),
             stored_bytes: manifest.map(kbo_core::manifest::Manifest::stored_bytes),
             caveats: manifest.map(|manifest| manifest.caveats.clone()).unwrap_or_default(),
+            degraded: manifest.map(|manifest| manifest.degraded.clone()).unwrap_or_default(),
             damage: listed.manifest.as_ref().err().or(listed.missing.as_ref()).cloned(),
             source_damage: manifest
                 .map(|manifest| manifest.source_damage().into_iter().map(str::to_owned).collect())
@@ -113,6 +116,9 @@ fn show(rows: &[Row]) {
         }
         if !row.source_damage.is_empty() {
             remarks.push("OF DAMAGED DATA".to_owned());
+        }
+        if !row.degraded.is_empty() {
+            remarks.push(format!("degraded: {} partitions", row.degraded.len()));
         }
         if !row.caveats.is_empty() {
             remarks.push(format!("{} caveats", row.caveats.len()));

@@ -214,6 +214,7 @@ async fn begin(cli: Cli) -> Ended {
 fn prepare(cli: &Cli, mut config: Config, file: PathBuf, cancel: Cancel) -> anyhow::Result<Context> {
     if let Command::Backup(args) = &cli.command {
         config.settings.allow_unclean = args.allow_unclean;
+        config.settings.allow_degraded |= args.allow_degraded;
     }
     logging::start(cli.global.verbose, cli.global.quiet, config.log_file.as_deref())?;
     let needs = needs(&cli.command);

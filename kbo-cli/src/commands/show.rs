@@ -157,6 +157,10 @@ fn show(manifest: &Manifest, folder: &std::path::Path, listed: Option<&Listed>, 
     for damage in manifest.source_damage() {
         output::line(&format!("damaged    {damage}"));
     }
+    if !manifest.degraded.is_empty() {
+        let partitions = kbo_core::text::some_of(&manifest.degraded);
+        output::line(&format!("degraded   partitions {partitions}"));
+    }
     let told = manifest.source_damage();
     for caveat in manifest
         .caveats
@@ -168,6 +172,7 @@ fn show(manifest: &Manifest, folder: &std::path::Path, listed: Option<&Listed>, 
     let nodes = manifest.nodes.iter().map(|node| {
         let proof = match &node.clean_stop {
             Some(proof) if proof.clean => "stopped cleanly",
+            Some(_) if node.degraded => "not whole before the backup",
             Some(_) => "NOT STOPPED CLEANLY",
             None => "not stopped",
         };

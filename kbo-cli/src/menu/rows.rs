@@ -63,6 +63,10 @@ pub(super) fn remarks(backup: &Listed) -> Vec<String> {
         let reason = backup.pin.as_ref().and_then(|pin| pin.reason.as_ref());
         remarks.push(reason.map_or_else(|| "pinned".to_owned(), |reason| format!("pinned: {reason}")));
     }
+    let degraded = backup.manifest.as_ref().map_or(0, |manifest| manifest.degraded.len());
+    if degraded > 0 {
+        remarks.push(format!("degraded: {degraded} partitions"));
+    }
     match backup.manifest.as_ref().map_or(0, |manifest| manifest.caveats.len()) {
         0 => {}
         1 => remarks.push("1 caveat".to_owned()),

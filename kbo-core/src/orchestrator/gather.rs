@@ -9,15 +9,17 @@ use futures_util::stream;
 use jiff::Timestamp;
 
 use super::Orchestrator;
+use super::readiness::is_near;
 use crate::ids::{ClusterId, NodeName};
 use crate::inventory::{Dataset, Node};
 use crate::manifest::Manifest;
 use crate::plan::Prior;
 use crate::ports::node::{
-    FactsRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
+    BrokerState, FactsRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport,
+    PartitionState,
 };
 use crate::ports::store::Listed;
-use crate::preflight::{Input, Purpose, judge};
+use crate::preflight::{Degraded, Input, Purpose, broken_partitions, judge};
 use crate::report::chain;
 
 /// What a look at the cluster found.
@@ -33,6 +35,8 @@ pub struct Facts {
     pub quorum: Option<Result<(), String>>,
     /// Every partition, where a running broker told.
     pub partitions: Option<Vec<PartitionState>>,
+    /// What was not whole already.
+    pub degraded: Degraded,
     /// What preflight makes of it.
     pub findings: Vec<crate::preflight::Finding>,
 }
@@ -83,9 +87,14 @@ impl Orchestrator {
             Purpose::Backup { datasets, .. } => self.past(datasets).await,
             _ => Past::default(),
         };
+        // Who belongs to the cluster matters to a backup of its data alone.
+        let (registered, voters) = match purpose {
+            Purpose::Backup { cold: true, .. } => (self.registered(&brokers).await, self.voters(&controllers).await),
+            _ => (None, None),
+        };
         let asker = self.asker().await;
         let known = self.known_runs().await;
-        let findings = judge(&Input {
+        let input = Input {
             cluster: &self.cluster,
             cluster_id: self.cluster_id.as_ref(),
             purpose,
@@ -93,6 +102,10 @@ impl Orchestrator {
             now,
             quorum: quorum.as_ref(),
             partitions: partitions.as_deref(),
+            brokers: registered.as_deref(),
+            voters: voters.as_deref(),
+            retired: &self.settings.retired,
+            allow_degraded: self.settings.allow_degraded,
             unasked: &unasked,
             store,
             ratios: &past.ratios,
@@ -100,13 +113,15 @@ impl Orchestrator {
             warn_free_percent: self.settings.warn_free_percent,
             asker: &asker,
             known: &known,
-        });
+        };
+        let (findings, degraded) = (judge(&input), broken_partitions(&input));
         Facts {
             nodes,
             looked_at: now,
             prior,
             quorum,
             partitions,
+            degraded,
             findings,
         }
     }
@@ -146,6 +161,33 @@ impl Orchestrator {
             };
             if let Ok(KafkaAnswer::Partitions(partitions)) = transport.kafka(KafkaQuestion::Partitions).await {
                 return Some(partitions);
+            }
+        }
+        None
+    }
+
+    /// The registered brokers as the first broker that answers tells them.
+    async fn registered(&self, brokers: &[&Node]) -> Option<Vec<BrokerState>> {
+        for node in brokers {
+            let Ok(transport) = self.transport(&node.name) else {
+                continue;
+            };
+            if let Ok(KafkaAnswer::Brokers(registered)) = transport.kafka(KafkaQuestion::Brokers).await {
+                return Some(registered);
+            }
+        }
+        None
+    }
+
+    /// The quorum's voters as its leader tells them, and whether each keeps up.
+    async fn voters(&self, controllers: &[&Node]) -> Option<Vec<(i32, bool)>> {
+        for node in controllers {
+            let Ok(transport) = self.transport(&node.name) else {
+                continue;
+            };
+            if let Ok(KafkaAnswer::Quorum(quorum)) = transport.kafka(KafkaQuestion::Quorum).await {
+                let voters = quorum.voters.iter();
+                return Some(voters.map(|(id, end)| (*id, is_near(&quorum, *end))).collect());
             }
         }
         None

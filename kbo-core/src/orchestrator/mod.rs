@@ -23,7 +23,7 @@ mod steps;
 mod stopping;
 mod undoing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ use crate::ports::clock::Clock;
 use crate::ports::monitor::Monitor;
 use crate::ports::node::{ContainerReport, FormatRequest, NodeError, NodeFacts, NodeTransport, Owner, PartitionState};
 use crate::ports::store::BackupStore;
-use crate::preflight::Finding;
+use crate::preflight::{Degraded, Finding};
 use crate::retention::Policies;
 
 pub use containers::{Formatting, Quorum, RunRequest};
@@ -71,6 +71,10 @@ pub struct Settings {
     pub warn_free_percent: u8,
     /// Accept a node that did not stop cleanly, and say so in the manifest.
     pub allow_unclean: bool,
+    /// Back up a cluster that is not whole already: a dead broker, an offline log dir, leaderless partitions.
+    pub allow_degraded: bool,
+    /// node.ids of brokers and controllers that are gone for good, though registered or named as replicas still.
+    pub retired: BTreeSet<i32>,
     /// What is rotated after a backup; nothing where it is absent.
     pub retention: Option<Policies>,
 }
@@ -88,6 +92,8 @@ impl Default for Settings {
             threads: 0,
             warn_free_percent: 20,
             allow_unclean: false,
+            allow_degraded: false,
+            retired: BTreeSet::new(),
             retention: None,
         }
     }
@@ -134,6 +140,8 @@ pub struct Prepared {
     pub prior: Prior,
     /// The partitions before, where a broker told.
     pub partitions: Option<Vec<PartitionState>>,
+    /// What was not whole before.
+    pub degraded: Degraded,
     /// The backup that is restored.
     pub source: Option<Manifest>,
     /// What the containers that are created, or format log dirs, are made of.

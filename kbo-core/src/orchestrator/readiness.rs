@@ -170,7 +170,7 @@ impl Expected<'_> {
     fn short(&self, now: &[PartitionState]) -> Vec<String> {
         let is_short =
             |state: &PartitionState, isr: &[i32]| state.leader < 0 || isr.iter().any(|id| !state.isr.contains(id));
-        let name = |state: &PartitionState| format!("{}-{}", state.topic, state.partition);
+        let name = PartitionState::to_string;
         match self {
             Expected::AsBefore(before) if now.is_empty() => before.iter().map(name).collect(),
             Expected::AsBefore(before) => before
@@ -178,7 +178,8 @@ impl Expected<'_> {
                 .filter_map(|old| {
                     let at = now.binary_search_by(|new| (&new.topic, new.partition).cmp(&(&old.topic, old.partition)));
                     match at {
-                        Ok(at) if is_short(&now[at], &old.isr) => Some(name(old)),
+                        // What had no leader before has none for want of what this run never had in its hands.
+                        Ok(at) if old.leader >= 0 && is_short(&now[at], &old.isr) => Some(name(old)),
                         // A topic may have been deleted just before the stop; then its partitions are gone for good.
                         Err(_) | Ok(_) => None,
                     }
@@ -196,6 +197,11 @@ impl Expected<'_> {
     }
 }
 
+/// Whether a voter whose log ends at `end` keeps up.
+pub(super) fn is_near(quorum: &QuorumState, end: i64) -> bool {
+    end >= 0 && quorum.high_watermark - end <= NEAR
+}
+
 /// Why a quorum of `running` controllers is not operational yet.
 fn shortfall(quorum: &QuorumState, running: usize) -> Option<String> {
     if quorum.leader_id < 0 {
@@ -204,11 +210,7 @@ fn shortfall(quorum: &QuorumState, running: usize) -> Option<String> {
     if quorum.high_watermark < 0 {
         return Some("the quorum has no high watermark yet".to_owned());
     }
-    let near = quorum
-        .voters
-        .iter()
-        .filter(|(_, end)| *end >= 0 && quorum.high_watermark - end <= NEAR)
-        .count();
+    let near = quorum.voters.iter().filter(|(_, end)| is_near(quorum, *end)).count();
     // Voters that were down before the run stay down: as many must be near as are running.
     let wanted = running.min(quorum.voters.len());
     (near < wanted).then(|| format!("{near} of {wanted} voters are near the high watermark"))

@@ -12,6 +12,7 @@ use crate::plan::{Prior, Step};
 use crate::ports::monitor::MonitorEvent;
 use crate::ports::node::{CleanRequest, FactsRequest, NodeError};
 use crate::ports::store::StoreError;
+use crate::preflight::Degraded;
 use crate::report::Report;
 
 /// What a recovery did.
@@ -56,6 +57,7 @@ impl Orchestrator {
                 looked_at: self.clock.now(),
                 prior,
                 partitions: None,
+                degraded: Degraded::default(),
                 source: None,
                 containers: BTreeMap::new(),
                 comparisons: BTreeMap::new(),

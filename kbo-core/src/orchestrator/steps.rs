@@ -13,8 +13,8 @@ use crate::machine::Operation;
 use crate::manifest::ArchiveRecord;
 use crate::plan::Step;
 use crate::ports::node::{
-    ArchiveRequest, CleanRequest, ContainerRequest, Lease, NodeError, NodeErrorKind, SnapshotRequest, StageRequest,
-    StopRequest, SwapRequest,
+    ArchiveRequest, CleanRequest, CleanStopProof, ContainerRequest, Lease, NodeError, NodeErrorKind, SnapshotRequest,
+    StageRequest, StopRequest, SwapRequest,
 };
 use crate::text::some_of;
 
@@ -156,6 +156,17 @@ impl Run<'_> {
             .collect()
     }
 
+    /// Whether the missing proof was known before the stop and accepted: a broker that was dead, or the offline log dir of one whose
+    /// others prove a clean stop.
+    pub(super) fn is_degraded(&self, name: &NodeName, proof: &CleanStopProof) -> bool {
+        let degraded = &self.prepared.degraded;
+        let epochs: BTreeSet<i64> = proof.dirs.iter().filter_map(|dir| dir.broker_epoch).collect();
+        let others_are_clean = proof.dirs.iter().any(|dir| dir.marker) && epochs.len() <= 1;
+        self.o.settings.allow_degraded
+            && !proof.clean
+            && (degraded.dead.contains(name) || (degraded.offline.contains(name) && others_are_clean))
+    }
+
     async fn prove_clean(&self, name: &NodeName) -> Result<StepOutcome, StepError> {
         let proof = self.o.transport(name)?.prove_clean().await?;
         if let Some(dir) = proof.dirs.iter().find(|dir| dir.locked) {
@@ -180,6 +191,13 @@ impl Run<'_> {
                 some_of(&dirs)
             };
             let message = format!("{name} did not stop cleanly: no clean-shutdown proof for {what}");
+            if self.is_degraded(name, &proof) {
+                let known = format!("{message}; it was not whole before the backup");
+                self.warn(known.clone());
+                self.harvest().caveats.push(known);
+                self.harvest().proofs.insert(name.clone(), proof);
+                return Ok(StepOutcome::Done);
+            }
             if !self.o.settings.allow_unclean {
                 let hint = "raise the stop timeout and try again, or accept it with --allow-unclean";
                 return Err(NodeError::new(NodeErrorKind::State, message).hint(hint).into());
@@ -224,6 +242,9 @@ impl Run<'_> {
             harvest.caveats.push(text.clone());
             harvest.damage.push(text);
         }
+        harvest
+            .caveats
+            .extend(report.caveats.iter().map(|caveat| format!("{node}: {caveat}")));
         harvest.archives.push(ArchiveRecord {
             name,
             node: node.clone(),

@@ -142,6 +142,64 @@ pub struct NodeFacts {
     /// The leases on the node, but for those of the asker's own connection.
     #[serde(default)]
     pub leases: Vec<LeaseFacts>,
+    /// What the node's own Kafka is configured with; `None` where there is no container to ask of.
+    #[serde(default)]
+    pub kafka: Option<Result<KafkaSetup, NodeError>>,
+    /// The unit of the node's systemd that runs the container, where one was found.
+    #[serde(default)]
+    pub unit: Option<UnitFacts>,
+}
+
+/// A node's own Kafka configuration, as far as a backup depends on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KafkaSetup {
+    /// Where it was read: a file, or the container's environment.
+    pub source: String,
+    /// `node.id`
+    pub node_id: Option<i32>,
+    /// `log.dirs`, else `log.dir`; empty where neither is said, or not in a way that is understood.
+    pub log_dirs: Vec<KafkaDir>,
+    /// `metadata.log.dir`, where it is set; else the metadata log lies in the first of `log_dirs`.
+    pub metadata_log_dir: Option<KafkaDir>,
+}
+
+/// A directory that Kafka's configuration names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KafkaDir {
+    /// Path in the container, as Kafka has it.
+    pub path: String,
+    /// What kbo.toml has to call it, by the container's mounts; `None` for what lies in no mount.
+    pub configured_as: Option<String>,
+    /// Which directory that is, where it can be reached.
+    pub file: Option<FileId>,
+}
+
+/// What a directory is, by whatever path it was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileId {
+    /// Device number of its filesystem.
+    pub device: u64,
+    /// Inode number there.
+    pub inode: u64,
+}
+
+/// A unit of systemd around a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitFacts {
+    /// Its name, such as `kafka.service`.
+    pub name: String,
+    /// Whether it is active: an inactive unit restarts nothing.
+    pub active: bool,
+    /// `Type=`
+    pub kind: String,
+    /// `Restart=`
+    pub restart: String,
+    /// Exit codes and signals that count as success, of `SuccessExitStatus=`.
+    pub success: Vec<String>,
+    /// The commands of `ExecStop=` and `ExecStopPost=`.
+    pub on_stop: Vec<String>,
+    /// `TimeoutStopUSec=` in seconds; `None` for none.
+    pub stop_timeout_seconds: Option<u64>,
 }
 
 /// The container engine.
@@ -255,6 +313,30 @@ pub struct DirFacts {
     pub orphans: Vec<RunId>,
     /// Why the directory could not be read to the end.
     pub error: Option<String>,
+    /// Which directory it is, whatever links led to it.
+    #[serde(default)]
+    pub file: Option<FileId>,
+    /// Its path without symbolic links, where that is another one.
+    #[serde(default)]
+    pub resolved: Option<String>,
+    /// Whether its filesystem is mounted read-only.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Whether it holds a `meta.properties`, readable or not; data only.
+    #[serde(default)]
+    pub has_meta: bool,
+    /// Whether it holds `.kafka_cleanshutdown`; data only.
+    #[serde(default)]
+    pub clean_marker: bool,
+    /// Whether it holds the log of the metadata quorum; data only.
+    #[serde(default)]
+    pub has_metadata_log: bool,
+    /// Whether it holds replicas of partitions; data only.
+    #[serde(default)]
+    pub has_partitions: bool,
+    /// Whether a process holds Kafka's lock on it; data only.
+    #[serde(default)]
+    pub locked: bool,
 }
 
 /// What stands at a path.
@@ -343,6 +425,8 @@ pub enum KafkaQuestion {
     Alive,
     /// Every partition's leader, replicas and ISR, of a broker (Metadata).
     Partitions,
+    /// Every registered broker, of a broker (DescribeCluster); fenced ones from Kafka 4.0 on.
+    Brokers,
 }
 
 /// What the listener said.
@@ -359,6 +443,19 @@ pub enum KafkaAnswer {
     Quorum(QuorumState),
     /// Every partition.
     Partitions(Vec<PartitionState>),
+    /// Every registered broker, by node.id.
+    Brokers(Vec<BrokerState>),
+}
+
+/// A broker as the cluster has it registered.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BrokerState {
+    /// Its node.id.
+    pub id: i32,
+    /// `host:port` that it advertises.
+    pub address: String,
+    /// Fenced: registered, and not alive.
+    pub fenced: bool,
 }
 
 /// The metadata quorum.
@@ -389,6 +486,12 @@ pub struct PartitionState {
     pub isr: Vec<i32>,
     /// node.ids of replicas whose log dir is offline.
     pub offline: Vec<i32>,
+}
+
+impl std::fmt::Display for PartitionState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
 }
 
 /// What a node's log dirs say of the last stop.
@@ -467,6 +570,9 @@ pub struct ArchiveReport {
     pub files: Vec<FileRecord>,
     /// Record batches whose own checksum was found wrong, and the like: `path: what`. The bytes are archived as they are.
     pub damage: Vec<String>,
+    /// What could not be proven of it, though nothing speaks against it.
+    #[serde(default)]
+    pub caveats: Vec<String>,
 }
 
 /// A restore of one dataset, to be staged.

@@ -196,6 +196,30 @@ fn dir_facts(node: &NodeState, dataset: Dataset, index: usize, path: &str) -> Di
         unsupported: only_data(&node.unsupported),
         orphans: node.work.keys().cloned().collect(),
         error: None,
+        file: None,
+        resolved: None,
+        read_only: false,
+        has_meta,
+        clean_marker: is_data && image.is_some_and(|image| image.clean),
+        has_metadata_log: is_data && index == 0,
+        has_partitions: is_data && node.role.is_broker(),
+        locked: is_data && node.container.is_up(),
+    }
+}
+
+/// Kafka is configured with the very directories that kbo.toml names, and those that a test has it forget.
+fn setup(node: &NodeState) -> KafkaSetup {
+    let paths = node.paths.get(&Dataset::Data).into_iter().flatten();
+    let dir = |path: &String| KafkaDir {
+        path: path.clone(),
+        configured_as: Some(path.clone()),
+        file: None,
+    };
+    KafkaSetup {
+        source: "server.properties".to_owned(),
+        node_id: Some(node.node_id),
+        log_dirs: paths.chain(&node.forgotten_dirs).map(dir).collect(),
+        metadata_log_dir: None,
     }
 }
 
@@ -249,6 +273,8 @@ impl NodeTransport for FakeNode {
                 };
                 others.map(facts).collect()
             },
+            kafka: (node.container != ContainerState::Missing).then(|| Ok(setup(node))),
+            unit: None,
         })
     }
 
@@ -431,6 +457,7 @@ impl NodeTransport for FakeNode {
             raw_size: packed.raw_size,
             dirs: packed.dirs,
             files: packed.files,
+            caveats: vec![],
             damage: if request.dataset == Dataset::Data {
                 damage
             } else {

@@ -77,6 +77,8 @@ pub struct NodeState {
     pub size: u64,
     /// What the link() probe shows.
     pub link: LinkProbe,
+    /// Log dirs of its Kafka that kbo.toml does not name.
+    pub forgotten_dirs: Vec<String>,
     /// Directories in the log dirs that Kafka would refuse.
     pub unknown_dirs: Vec<String>,
     /// Entries that no archive can hold.

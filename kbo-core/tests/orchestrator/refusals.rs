@@ -27,6 +27,16 @@ struct Case {
 const REFUSED: fn(&'static str) -> Option<(Severity, &'static str)> = |text| Some((Severity::Refusal, text));
 const WARNED: fn(&'static str) -> Option<(Severity, &'static str)> = |text| Some((Severity::Warning, text));
 
+fn stopped_cleanly(node: &mut kbo_core::testing::NodeState) {
+    node.container = ContainerState::Stopped;
+    node.live
+        .get_mut(&Dataset::Data)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .for_each(|image| image.clean = true);
+}
+
 fn empty(cluster: &FakeCluster, node: &str) {
     cluster.with(node, |node| {
         node.live
@@ -140,9 +150,33 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "a stopped node",
-            turn: |cluster| cluster.with("b1", |node| node.container = ContainerState::Stopped),
+            turn: |cluster| cluster.with("b1", stopped_cleanly),
             backup: WARNED("is stopped, and stays so"),
             restore: WARNED("is stopped, and stays so"),
+        },
+        Case {
+            name: "a broker that was killed",
+            turn: |cluster| cluster.with("b1", |node| node.container = ContainerState::Stopped),
+            backup: REFUSED("did not stop cleanly"),
+            restore: WARNED("is stopped, and stays so"),
+        },
+        Case {
+            name: "a log dir that kbo.toml lacks",
+            turn: |cluster| cluster.with("b1", |node| node.forgotten_dirs = vec!["/srv/kafka/logs2".to_owned()]),
+            backup: REFUSED("/srv/kafka/logs2"),
+            restore: None,
+        },
+        Case {
+            name: "a broker that kbo.toml lacks",
+            turn: |cluster| cluster.stranger(9, false, true),
+            backup: REFUSED("broker 9 (10.0.0.9:9092) is registered and alive"),
+            restore: WARNED("under-replicated"),
+        },
+        Case {
+            name: "a voter that kbo.toml lacks",
+            turn: |cluster| cluster.strange_voter(9, 1000),
+            backup: REFUSED("voter 9"),
+            restore: None,
         },
         Case {
             name: "a cluster without a majority of its controllers",
@@ -174,7 +208,7 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "partitions out of sync",
-            turn: |cluster| cluster.with("b1", |node| node.container = ContainerState::Stopped),
+            turn: |cluster| cluster.with("b1", stopped_cleanly),
             backup: WARNED("under-replicated"),
             restore: WARNED("under-replicated"),
         },

@@ -227,6 +227,8 @@ pub struct Open {
     client_properties: Option<String>,
     engine_paths: Vec<(String, String)>,
     seen_paths: Vec<(String, String)>,
+    #[serde(default)]
+    unit: Option<String>,
     standing: Standing,
 }
 
@@ -291,6 +293,7 @@ impl From<&NodeSpec> for Open {
             engine_paths: spec.engine_paths.clone(),
             seen_paths: spec.seen_paths.clone(),
             standing: Standing::default(),
+            unit: spec.unit.clone(),
         }
     }
 }
@@ -338,6 +341,7 @@ impl From<Open> for NodeSpec {
             },
             engine_paths: open.engine_paths,
             seen_paths: open.seen_paths,
+            unit: open.unit,
         }
     }
 }
