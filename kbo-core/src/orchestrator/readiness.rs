@@ -91,7 +91,7 @@ impl Orchestrator {
                 Ok(KafkaAnswer::Alive) => return Ok(()),
                 Ok(KafkaAnswer::NotYet(why)) => why,
                 Ok(other) => format!("unexpected answer {other:?}"),
-                Err(error) if error.kind == NodeErrorKind::Unreachable => error.to_string(),
+                Err(error) if is_for_now(error.kind) => error.to_string(),
                 // A question that cannot be asked (a listener that needs a login, say) is not answered by waiting.
                 Err(error) => return Err(error.into()),
             };
@@ -176,6 +176,11 @@ impl Expected<'_> {
                 .collect(),
         }
     }
+}
+
+/// Whether a broker may well be asked later: a node that reboots, an engine that restarts. Who is not let in stays out.
+fn is_for_now(kind: NodeErrorKind) -> bool {
+    kind.may_pass() && kind != NodeErrorKind::Refused
 }
 
 /// Why a quorum of `running` controllers is not operational yet.
