@@ -112,7 +112,11 @@ impl NodeTransport for PunctualNode {
     async fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError> {
         let limit = if request.datasets.is_empty() { LOOK } else { FACTS };
         let facts = self
-            .within(limit, "look at its container and directories", self.inner.facts(request))
+            .within(
+                limit,
+                "look at its container and directories",
+                self.inner.facts(request),
+            )
             .await?;
         if !facts.dirs.is_empty() {
             let seconds = facts.dirs.iter().map(|dir| {
@@ -168,7 +172,10 @@ impl NodeTransport for PunctualNode {
 
     async fn archive(&self, request: &ArchiveRequest, sink: &mut dyn ByteSink) -> Result<ArchiveReport, NodeError> {
         let flow = Flow::default();
-        let mut counted = Counted { stream: sink, flow: &flow };
+        let mut counted = Counted {
+            stream: sink,
+            flow: &flow,
+        };
         tokio::select! {
             biased;
             done = self.inner.archive(request, &mut counted) => done,
@@ -185,7 +192,10 @@ impl NodeTransport for PunctualNode {
         let bytes: u64 = request.files.iter().map(|file| size(&file.kind)).sum();
         let limit = STALL + Duration::from_secs(bytes / SLOWEST);
         let flow = Flow::default();
-        let mut counted = Counted { stream: source, flow: &flow };
+        let mut counted = Counted {
+            stream: source,
+            flow: &flow,
+        };
         tokio::select! {
             biased;
             done = self.inner.stage(request, &mut counted) => done,
@@ -194,7 +204,8 @@ impl NodeTransport for PunctualNode {
     }
 
     async fn swap(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
-        self.within(FILES, "swap its directories", self.inner.swap(request)).await
+        self.within(FILES, "swap its directories", self.inner.swap(request))
+            .await
     }
 
     async fn swap_back(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {

@@ -116,7 +116,10 @@ impl Run<'_> {
             event = match phase {
                 Phase::Done | Phase::RolledBack | Phase::Refused | Phase::Stuck => break,
                 Phase::Undoing => self.timed(phase, self.unless_hurried(self.undo(), HURRIED_UNDO)).await,
-                _ => self.timed(phase, self.unless_hurried(self.phase(phase), HURRIED_STEP)).await,
+                _ => {
+                    self.timed(phase, self.unless_hurried(self.phase(phase), HURRIED_STEP))
+                        .await
+                }
             };
         }
         self.finish(phase).await

@@ -61,7 +61,11 @@ impl Orchestrator {
         let quorum = if controllers.is_empty() {
             None
         } else {
-            Some(self.quorum_now(&controllers).await)
+            Some(
+                self.quorum_now(&controllers, controllers.len())
+                    .await
+                    .map_err(|unready| unready.why),
+            )
         };
         let brokers: Vec<&Node> = self
             .cluster

@@ -1,9 +1,10 @@
 //! Waiting for Kafka: the quorum, a broker, the ISRs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
 use super::Orchestrator;
 use super::run::StepError;
@@ -11,7 +12,9 @@ use crate::cancel::Urgency;
 use crate::ids::NodeName;
 use crate::inventory::Node;
 use crate::ports::monitor::MonitorEvent;
-use crate::ports::node::{ContainerState, KafkaAnswer, KafkaQuestion, NodeErrorKind, PartitionState, QuorumState};
+use crate::ports::node::{
+    ContainerState, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeTransport, PartitionState, QuorumState,
+};
 
 /// A voter this many records behind the leader still counts as near: the metadata log grows while we look.
 const NEAR: i64 = 500;
@@ -22,46 +25,93 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 /// A container that stays down this long after its start will not come up by itself.
 const DOWN_FOR_GOOD: Duration = Duration::from_secs(15);
 
+/// How long one look at the quorum waits for one controller.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Followers that name a leader this long after the wait began have one: a leader that is gone is forgotten within seconds.
+const FOLLOWED_FOR_GOOD: Duration = Duration::from_secs(20);
+
 /// Brokers that know no partition this long after all are ready have none.
 const EMPTY_FOR_GOOD: Duration = Duration::from_secs(10);
 
 impl Orchestrator {
-    /// One look at the quorum through all `controllers`.
-    pub(super) async fn quorum_now(&self, controllers: &[&Node]) -> Result<(), String> {
-        let answers = join_all(controllers.iter().map(|node| async move {
-            match self.transport(&node.name) {
-                Ok(transport) => (node.name.clone(), transport.kafka(KafkaQuestion::Quorum).await),
-                Err(error) => (node.name.clone(), Err(error)),
-            }
-        }))
-        .await;
+    /// One look at the quorum through all `controllers`: operational when `wanted` of them are near.
+    pub(super) async fn quorum_now(&self, controllers: &[&Node], wanted: usize) -> Result<(), Unready> {
+        let asked = controllers.iter().map(|node| async move {
+            let answer = match self.transport(&node.name) {
+                Ok(transport) => self.ask_in_time(&*transport, KafkaQuestion::Quorum).await,
+                Err(error) => Err(error),
+            };
+            (node.name.clone(), answer)
+        });
+        // As they come in: a controller that hangs does not keep the leader's word from being heard.
+        let mut answers: FuturesUnordered<_> = asked.collect();
         let mut reasons = vec![];
-        for (name, answer) in answers {
+        let mut followed: BTreeMap<i32, usize> = BTreeMap::new();
+        while let Some((name, answer)) = answers.next().await {
             match answer {
-                Ok(KafkaAnswer::Quorum(quorum)) => match shortfall(&quorum, controllers.len()) {
+                Ok(KafkaAnswer::Quorum(quorum)) => match shortfall(&quorum, wanted) {
                     None => return Ok(()),
                     Some(why) => reasons.push(format!("{name}: {why}")),
                 },
                 Ok(KafkaAnswer::NotYet(why)) => reasons.push(format!("{name}: {why}")),
-                Ok(KafkaAnswer::NotLeader(_)) => reasons.push(format!("{name}: is not the leader")),
+                Ok(KafkaAnswer::NotLeader(leader)) => {
+                    if let Some(leader) = leader {
+                        *followed.entry(leader).or_default() += 1;
+                    }
+                    reasons.push(format!("{name}: is not the leader"));
+                }
                 Ok(other) => reasons.push(format!("{name}: unexpected answer {other:?}")),
                 Err(error) => reasons.push(format!("{name}: {error}")),
             }
         }
-        Err(reasons.join("; "))
+        let voters = self
+            .cluster
+            .start_order()
+            .iter()
+            .filter(|node| node.role.is_controller());
+        let majority = voters.count() / 2 + 1;
+        Err(Unready {
+            why: reasons.join("; "),
+            // The leader that they name is one itself.
+            follows: followed.into_values().any(|followers| followers + 1 >= majority),
+        })
     }
 
-    /// Waits until the quorum of the controllers that are up is operational.
+    async fn ask_in_time(
+        &self,
+        transport: &dyn NodeTransport,
+        question: KafkaQuestion,
+    ) -> Result<KafkaAnswer, NodeError> {
+        tokio::select! {
+            biased;
+            answer = transport.kafka(question) => answer,
+            () = self.clock.expire(LOOK) => {
+                let text = format!("no answer within {} s", LOOK.as_secs());
+                Err(NodeError::new(NodeErrorKind::TimedOut, text))
+            }
+        }
+    }
+
+    /// Waits until the quorum of the controllers that are up is operational, `away` of which are not waited for.
     ///
-    /// An undo waits whatever the hurry, for no broker may start before.
-    pub(super) async fn await_quorum(&self, up: &[&Node], undoing: bool) -> Result<(), StepError> {
+    /// An undo waits whatever the hurry, for no broker may start before. It takes the followers' word where a majority of the
+    /// controllers follows a leader that cannot be asked itself: its node hangs, and Kafka on it need not.
+    pub(super) async fn await_quorum(
+        &self,
+        up: &[&Node],
+        away: &BTreeSet<NodeName>,
+        undoing: bool,
+    ) -> Result<(), StepError> {
         let controllers: Vec<&Node> = up.iter().copied().filter(|node| node.role.is_controller()).collect();
+        let wanted = controllers.iter().filter(|node| !away.contains(&node.name)).count();
         let mut wait = Wait::new(self, "the controllers to be operational");
         wait.may_hurry = !undoing;
         loop {
-            match self.quorum_now(&controllers).await {
+            match self.quorum_now(&controllers, wanted).await {
                 Ok(()) => return Ok(()),
-                Err(why) => wait.pause(&why).await?,
+                Err(unready) if undoing && unready.follows && wait.lasted() > FOLLOWED_FOR_GOOD => return Ok(()),
+                Err(unready) => wait.pause(&unready.why).await?,
             }
         }
     }
@@ -72,7 +122,7 @@ impl Orchestrator {
             let Ok(transport) = self.transport(&node.name) else {
                 continue;
             };
-            if let Ok(KafkaAnswer::Quorum(quorum)) = transport.kafka(KafkaQuestion::Quorum).await
+            if let Ok(KafkaAnswer::Quorum(quorum)) = self.ask_in_time(&*transport, KafkaQuestion::Quorum).await
                 && shortfall(&quorum, quorum.voters.len() / 2 + 1).is_none()
             {
                 return true;
@@ -138,6 +188,13 @@ impl Orchestrator {
             self.clock.sleep(self.settings.poll).await;
         }
     }
+}
+
+/// Why the quorum is not operational.
+pub(super) struct Unready {
+    pub(super) why: String,
+    /// Whether a majority follows some leader.
+    follows: bool,
 }
 
 /// What every partition must be again.
@@ -220,6 +277,10 @@ impl<'a> Wait<'a> {
             said: now,
             may_hurry: true,
         }
+    }
+
+    fn lasted(&self) -> Duration {
+        self.orchestrator.clock.monotonic().saturating_sub(self.from)
     }
 
     /// Sleeps a little, or gives up with the last reason.

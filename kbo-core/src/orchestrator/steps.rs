@@ -39,7 +39,13 @@ impl Run<'_> {
                 Ok(StepOutcome::Stop(self.o.transport(node)?.stop(&request).await?))
             }
             Step::Start { node } => Ok(StepOutcome::Start(self.start(node).await?)),
-            Step::AwaitQuorum => self.o.await_quorum(&self.up(), self.is_undoing()).await.map(done),
+            Step::AwaitQuorum => {
+                let away = self.away().clone();
+                self.o
+                    .await_quorum(&self.up_with_away(), &away, self.is_undoing())
+                    .await
+                    .map(done)
+            }
             Step::AwaitBroker { node } => self.o.await_broker(node).await.map(done),
             Step::AwaitIsr => self.await_isr().await,
             Step::ProveClean { node } => self.prove_clean(node).await,

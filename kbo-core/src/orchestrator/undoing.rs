@@ -134,11 +134,15 @@ impl Run<'_> {
     /// Whether nothing that is still to be done comes before the step.
     fn is_free(&self, step: &Step, course: &Course, held: &BTreeSet<NodeName>) -> bool {
         let is_stop = |step: &Step| matches!(step, Step::Stop { .. });
+        // A node that may run on restored data keeps all others as they are: a cluster of old and restored nodes must not run, and no
+        // controller stops before every broker has.
+        if course.pending.iter().any(is_stop) {
+            return false;
+        }
         if is_stop(step) {
             return true;
         }
-        // A node that may run on restored data keeps all others down: a cluster of old and restored nodes must not run.
-        if course.pending.iter().any(is_stop) || step.node().is_some_and(|node| held.contains(node)) {
+        if step.node().is_some_and(|node| held.contains(node)) {
             return false;
         }
         let is_broker = |name: &NodeName| {
@@ -233,12 +237,7 @@ impl Run<'_> {
     /// What could not be done in the time: told with its node, and with what becomes of it.
     fn give_up(&self, course: &mut Course) {
         let left = std::mem::take(&mut course.pending);
-        let is_sweeping = |step: &Step| {
-            matches!(
-                step,
-                Step::Clean { .. } | Step::Abandon | Step::DropReplaced { .. }
-            )
-        };
+        let is_sweeping = |step: &Step| matches!(step, Step::Clean { .. } | Step::Abandon | Step::DropReplaced { .. });
         course.failed |= left.iter().any(|step| !is_sweeping(step));
         for (node, mut failure) in std::mem::take(&mut course.away) {
             let others: Vec<String> = left

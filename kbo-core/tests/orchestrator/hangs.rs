@@ -11,7 +11,9 @@ use crate::scene::{BACKUP, RESTORE, Scene};
 /// The nodes' operations, by their numbers. The store has deadlines of its own.
 async fn of_nodes(shape: Shape, job: crate::scene::Job) -> Vec<(usize, String)> {
     let operations = Scene::operations(shape, job).await.into_iter().enumerate();
-    operations.filter(|(_, what)| !what.starts_with("store") && !what.starts_with("journal")).collect()
+    operations
+        .filter(|(_, what)| !what.starts_with("store") && !what.starts_with("journal"))
+        .collect()
 }
 
 #[tokio::test]
@@ -77,13 +79,19 @@ async fn a_node_that_hangs_for_good_keeps_no_other_node_down_and_is_named() {
                 continue;
             }
             let frozen = what.split(':').next().unwrap_or_default();
-            let told = report.failures.iter().any(|failure| failure.to_string().contains(frozen));
+            let told = report
+                .failures
+                .iter()
+                .any(|failure| failure.to_string().contains(frozen));
             assert!(told, "{label}\n{report:#?}");
             // A node that may run on restored data keeps the others down: a mixed cluster would be worse.
             let may_run_restored = report.failures.iter().any(|failure| failure.step.starts_with("stop"));
             for (name, state) in scene.cluster.states() {
                 let is_as_found = state == ContainerState::Running || name.as_str() == frozen;
-                assert!(is_as_found || may_run_restored, "{label}: {name} is {state}\n{report:#?}");
+                assert!(
+                    is_as_found || may_run_restored,
+                    "{label}: {name} is {state}\n{report:#?}"
+                );
             }
             faults.mend();
             scene.check_recovery(&label).await;
