@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::join_all;
 
 use super::Orchestrator;
 use super::run::StepError;
@@ -44,15 +43,17 @@ impl Orchestrator {
             };
             (node.name.clone(), answer)
         });
-        // As they come in: a controller that hangs does not keep the leader's word from being heard.
-        let mut answers: FuturesUnordered<_> = asked.collect();
         let mut reasons = vec![];
         let mut followed: BTreeMap<i32, usize> = BTreeMap::new();
-        while let Some((name, answer)) = answers.next().await {
+        let mut is_led = false;
+        for (name, answer) in join_all(asked).await {
             match answer {
                 Ok(KafkaAnswer::Quorum(quorum)) => match shortfall(&quorum, wanted) {
                     None => return Ok(()),
-                    Some(why) => reasons.push(format!("{name}: {why}")),
+                    Some(why) => {
+                        is_led = true;
+                        reasons.push(format!("{name}: {why}"));
+                    }
                 },
                 Ok(KafkaAnswer::NotYet(why)) => reasons.push(format!("{name}: {why}")),
                 Ok(KafkaAnswer::NotLeader(leader)) => {
@@ -74,7 +75,7 @@ impl Orchestrator {
         Err(Unready {
             why: reasons.join("; "),
             // The leader that they name is one itself.
-            follows: followed.into_values().any(|followers| followers + 1 >= majority),
+            follows: !is_led && followed.into_values().any(|followers| followers + 1 >= majority),
         })
     }
 
@@ -193,7 +194,7 @@ impl Orchestrator {
 /// Why the quorum is not operational.
 pub(super) struct Unready {
     pub(super) why: String,
-    /// Whether a majority follows some leader.
+    /// Whether a majority follows a leader that did not answer itself.
     follows: bool,
 }
 
