@@ -13,8 +13,10 @@ use kbo_core::container::Body;
 use kbo_core::ids::NodeName;
 use kbo_core::inventory::Node;
 use kbo_core::orchestrator::Orchestrator;
+use kbo_core::ports::clock::Clock;
 use kbo_core::ports::monitor::{Monitor, MonitorEvent};
 use kbo_core::ports::node::{NodeTransport, Owner};
+use kbo_core::punctual::PunctualNode;
 use kbo_core::secret::Secret;
 use kbo_transport::agent::RemoteNode;
 use kbo_transport::docker::{DockerCarrier, DockerSettings};
@@ -80,6 +82,9 @@ pub(crate) fn compose_with(
         Reach::Planned(bodies, volumes) => transports(config, &bodies, volumes, &monitor, passphrases)?,
         Reach::Nothing => BTreeMap::new(),
     };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let punctual = |node| -> Arc<dyn NodeTransport> { Arc::new(PunctualNode::new(node, Arc::clone(&clock))) };
+    let nodes = nodes.into_iter().map(|(name, node)| (name, punctual(node))).collect();
     let store = DirStore::new(config.storage.cold.clone());
     let orchestrator = Orchestrator {
         name: config.cluster_name.clone(),
@@ -87,7 +92,7 @@ pub(crate) fn compose_with(
         cluster: config.cluster.clone(),
         nodes,
         store: Arc::new(store.clone()),
-        clock: Arc::new(SystemClock::default()),
+        clock,
         monitor,
         cancel,
         settings: config.settings.clone(),

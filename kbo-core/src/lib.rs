@@ -18,6 +18,7 @@ pub mod orchestrator;
 pub mod plan;
 pub mod ports;
 pub mod preflight;
+pub mod punctual;
 pub mod report;
 pub mod retention;
 pub mod schedule;

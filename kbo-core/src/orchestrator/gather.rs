@@ -72,7 +72,8 @@ impl Orchestrator {
         let quorum = if controllers.is_empty() {
             None
         } else {
-            Some(self.quorum_now(&controllers).await.map_err(|error| error.why))
+            let looked = self.quorum_now(&controllers, controllers.len()).await;
+            Some(looked.map_err(|unready| unready.why))
         };
         let brokers: Vec<&Node> = self
             .cluster

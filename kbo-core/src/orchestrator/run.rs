@@ -1,6 +1,6 @@
 //! A run in progress: what it holds, what its steps bring in, and how it tells of failures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -102,6 +102,10 @@ pub(super) struct Run<'a> {
     pub(super) writer: Option<Arc<dyn BackupWriter>>,
     /// When the run began, by the wall clock and by one that no hand can turn.
     pub(super) begun: (Timestamp, Duration),
+    /// Nodes at which a step failed for a reason that time may mend.
+    silent: Mutex<BTreeSet<NodeName>>,
+    /// Nodes that the undo goes on without for now.
+    away: Mutex<BTreeSet<NodeName>>,
 }
 
 /// Why a run goes no further.
@@ -136,7 +140,17 @@ impl<'a> Run<'a> {
             claimed: OnceLock::new(),
             writer,
             begun: (o.clock.now(), o.clock.monotonic()),
+            silent: Mutex::default(),
+            away: Mutex::default(),
         }
+    }
+
+    pub(super) fn silent(&self) -> MutexGuard<'_, BTreeSet<NodeName>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn away(&self) -> MutexGuard<'_, BTreeSet<NodeName>> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn harvest(&self) -> MutexGuard<'_, Harvest> {
@@ -156,8 +170,16 @@ impl<'a> Run<'a> {
         self.undoing.load(Ordering::Relaxed)
     }
 
-    /// The nodes that are up when everything has gone well.
+    /// The nodes that are up when everything has gone well, but for those that the undo goes on without.
     pub(super) fn up(&self) -> Vec<&'a Node> {
+        let away = self.away().clone();
+        let mut up = self.up_with_away();
+        up.retain(|node| !away.contains(&node.name));
+        up
+    }
+
+    /// The nodes that are up when everything has gone well.
+    pub(super) fn up_with_away(&self) -> Vec<&'a Node> {
         let starts = |name: &NodeName| {
             self.prepared
                 .plan
@@ -214,6 +236,11 @@ impl<'a> Run<'a> {
             message: chain(error),
             hint: error.hint(),
         };
+        if let (Some(node), StepError::Node(error)) = (node, error)
+            && error.kind.may_pass()
+        {
+            self.silent().insert(node.clone());
+        }
         self.harvest().failures.push(failure);
     }
 

@@ -1,6 +1,7 @@
 //! What each step of a plan does, through the ports.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::gated::{GatedSink, GatedSource, blame};
 use super::readiness::Expected;
@@ -12,11 +13,17 @@ use crate::journal::StepOutcome;
 use crate::machine::Operation;
 use crate::manifest::ArchiveRecord;
 use crate::plan::Step;
+use crate::ports::monitor::MonitorEvent;
 use crate::ports::node::{
     ArchiveRequest, CleanRequest, CleanStopProof, ContainerRequest, Lease, NodeError, NodeErrorKind, SnapshotRequest,
-    StageRequest, StopRequest, SwapRequest,
+    StageRequest, StartOutcome, StopRequest, SwapRequest,
 };
 use crate::text::some_of;
+
+/// How long a start is tried again before the run is undone.
+const START_AGAIN: Duration = Duration::from_secs(30);
+/// The pause before it is tried again.
+const PAUSE: Duration = Duration::from_secs(2);
 
 impl Run<'_> {
     /// Takes one step.
@@ -31,8 +38,14 @@ impl Run<'_> {
                 };
                 Ok(StepOutcome::Stop(self.o.transport(node)?.stop(&request).await?))
             }
-            Step::Start { node } => Ok(StepOutcome::Start(self.o.transport(node)?.start().await?)),
-            Step::AwaitQuorum => self.o.await_quorum(&self.up(), self.is_undoing()).await.map(done),
+            Step::Start { node } => Ok(StepOutcome::Start(self.start(node).await?)),
+            Step::AwaitQuorum => {
+                let away = self.away().clone();
+                self.o
+                    .await_quorum(&self.up_with_away(), &away, self.is_undoing())
+                    .await
+                    .map(done)
+            }
             Step::AwaitBroker { node } => self.o.await_broker(node).await.map(done),
             Step::AwaitIsr => self.await_isr().await,
             Step::ProveClean { node } => self.prove_clean(node).await,
@@ -92,6 +105,26 @@ impl Run<'_> {
                 }
                 Ok(StepOutcome::Done)
             }
+        }
+    }
+
+    /// Starts a container. An engine that restarts is no reason to undo a run whose data are in place: it is asked again for a
+    /// while, which an undo does by itself.
+    async fn start(&self, name: &NodeName) -> Result<StartOutcome, StepError> {
+        let transport = self.o.transport(name)?;
+        let from = self.o.clock.monotonic();
+        loop {
+            let error = match transport.start().await {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            };
+            let is_over = self.o.clock.monotonic().saturating_sub(from) >= START_AGAIN;
+            if self.is_undoing() || is_over || !error.kind.may_pass() || self.o.cancel.is_asked() {
+                return Err(error.into());
+            }
+            let text = format!("{name} to start its container: {error}");
+            self.o.monitor.event(MonitorEvent::Waiting(text));
+            self.o.clock.sleep(PAUSE).await;
         }
     }
 

@@ -677,8 +677,24 @@ pub enum NodeErrorKind {
     Taken,
     /// What was read is not what it should be: a hash, an archive, a record.
     Damaged,
+    /// It was not done in time: the node's engine or one of its disks hangs.
+    TimedOut,
     /// The caller ended it.
     Interrupted,
+}
+
+impl NodeErrorKind {
+    /// Whether time alone may mend it: a node that reboots, an engine that restarts.
+    pub fn may_pass(self) -> bool {
+        matches!(
+            self,
+            NodeErrorKind::Unreachable
+                | NodeErrorKind::Refused
+                | NodeErrorKind::Agent
+                | NodeErrorKind::Engine
+                | NodeErrorKind::TimedOut
+        )
+    }
 }
 
 impl NodeError {

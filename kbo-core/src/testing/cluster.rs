@@ -20,6 +20,7 @@ use crate::inventory::{Cluster, Dataset};
 use crate::orchestrator::{Orchestrator, Settings};
 use crate::plan::Prior;
 use crate::ports::node::{BrokerState, ContainerState, LinkProbe, NodeTransport, Owner};
+use crate::punctual::PunctualNode;
 
 /// The cluster id of every fake cluster.
 const CLUSTER_ID: &str = "AkU3OEVBNTcwNTJENDM2Qk";
@@ -208,6 +209,9 @@ impl FakeCluster {
                 Some(faults) => Arc::new(FaultyNode::new(node, faults.clone())),
                 None => node,
             }
+        };
+        let transport = |name: &NodeName| -> Arc<dyn NodeTransport> {
+            Arc::new(PunctualNode::new(transport(name), Arc::new(self.clock.clone())))
         };
         let names: Vec<NodeName> = self.world().nodes.keys().cloned().collect();
         names.into_iter().map(|name| (name.clone(), transport(&name))).collect()

@@ -4,6 +4,7 @@ mod conforming;
 mod containers;
 mod crashes;
 mod faults;
+mod hangs;
 mod interruptions;
 mod judging;
 mod leases;
