@@ -60,9 +60,10 @@ fn find(given: Option<&Path>, home: Option<&Path>) -> anyhow::Result<PathBuf> {
 }
 
 /// The sections of which a scalar can be set by the environment.
-pub(crate) const SECTIONS: [&str; 13] = [
+pub(crate) const SECTIONS: [&str; 14] = [
     "cluster",
     "storage",
+    "backup",
     "ssh",
     "docker",
     "engine",

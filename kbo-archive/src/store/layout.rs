@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -228,7 +229,8 @@ impl Layout {
         Ok(())
     }
 
-    /// The store's id; none where nothing has been written yet.
+    /// The store's id and the number of its folder, for a copy of a store has the same id and is another store; none where nothing has
+    /// been written yet.
     pub(super) fn id(&self) -> Result<Option<String>, StoreError> {
         let path = self.root.join(STORE_FILE);
         let text = match fs::read_to_string(&path) {
@@ -237,7 +239,8 @@ impl Layout {
             Err(error) => return Err(io("read", &path)(error)),
         };
         let record: StoreRecord = serde_json::from_str(&text).map_err(|error| format(&path, error.to_string()))?;
-        Ok(Some(record.id))
+        let folder = fs::metadata(&self.root).map_err(io("look at", &self.root))?;
+        Ok(Some(format!("{}.{:x}", record.id, folder.ino())))
     }
 
     /// Keeps other processes from beginning and sweeping backups meanwhile; for moments only, so it waits.
@@ -348,6 +351,21 @@ mod tests {
         layout.ensure().unwrap();
         assert_eq!(fs::read_to_string(layout.root().join(STORE_FILE)).unwrap(), first);
         assert!(layout.check().unwrap());
+    }
+
+    #[test]
+    fn a_copy_of_a_store_is_another_store() {
+        let temp = tempfile::tempdir().unwrap();
+        let (layout, copy) = (
+            Layout::new(temp.path().join("cold")),
+            Layout::new(temp.path().join("copy")),
+        );
+        assert_eq!(layout.id().unwrap(), None);
+        layout.ensure().unwrap();
+        fs::create_dir(copy.root()).unwrap();
+        fs::copy(layout.root().join(STORE_FILE), copy.root().join(STORE_FILE)).unwrap();
+        assert_eq!(layout.id().unwrap(), layout.id().unwrap());
+        assert_ne!(layout.id().unwrap(), copy.id().unwrap());
     }
 
     #[test]

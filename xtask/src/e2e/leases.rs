@@ -34,7 +34,7 @@ fn two_centres(world: &mut World) -> Result<()> {
     };
     let other = world
         .kbo
-        .with("KBO_STORAGE_COLD", world.kbo.scratch().join("other-store"));
+        .with("KBO_STORAGE_COLD", world.kbo.scratch().join("second-centre"));
     let refused = other.expect(3, &["backup"])?;
     refused
         .says("belongs to a living run of another kbo")?

@@ -1,7 +1,5 @@
 //! Lost disks, stopped and killed nodes, data alone.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail};
 
 use super::world::text;
@@ -10,7 +8,6 @@ use super::{Case, World, data, nodes};
 pub(super) const CASES: &[Case] = &[
     Case::new("a_wiped_broker_and_a_wiped_controller_come_back", wiped),
     Case::new("a_stopped_node_stays_stopped_and_data_alone_is_restored", stopped_node),
-    Case::new("a_killed_broker_is_only_backed_up_when_allowed", killed),
 ];
 
 fn wiped(world: &mut World) -> Result<()> {
@@ -62,28 +59,4 @@ fn stopped_node(world: &mut World) -> Result<()> {
     nodes::as_found(&world.lab, &before).context("after the restore")?;
     data::unchanged(&world.lab, &digest)?;
     world.lab.start(&node)
-}
-
-fn killed(world: &mut World) -> Result<()> {
-    let digest = world.seeded()?;
-    let node = world.broker(3);
-    world.lab.kill(&node)?;
-    // Its session must be over before the others are told to stop, or their stop waits for it.
-    std::thread::sleep(Duration::from_secs(10));
-    let before = nodes::containers(&world.lab)?;
-    world.kbo.expect(1, &["backup", "--only", "data"])?.says(&node)?;
-    nodes::as_found(&world.lab, &before).context("after the failed backup")?;
-    let report = world.kbo.json(&["backup", "--only", "data", "--allow-unclean"])?;
-    nodes::as_found(&world.lab, &before).context("after the allowed backup")?;
-    let manifest = world.manifest(&text(&report, "id")?)?;
-    let caveats = manifest["caveats"].as_array().cloned().unwrap_or_default();
-    if !caveats
-        .iter()
-        .any(|caveat| caveat.as_str().is_some_and(|text| text.contains(&node)))
-    {
-        bail!("the manifest's caveats do not name {node}: {caveats:?}");
-    }
-    world.lab.start(&node)?;
-    world.lab.wait_ready(super::WHOLE)?;
-    data::unchanged(&world.lab, &digest)
 }
