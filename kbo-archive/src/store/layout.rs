@@ -44,6 +44,8 @@ pub(super) struct Found {
     pub(super) dir: PathBuf,
     /// Whether it was on its way out.
     pub(super) trash: bool,
+    /// Where its claim is while it is being written.
+    claim: PathBuf,
 }
 
 impl Found {
@@ -54,9 +56,20 @@ impl Found {
         }
         let path = self.dir.join(MANIFEST);
         match fs::symlink_metadata(&path) {
-            Ok(meta) => Ok(meta.is_file()),
+            Ok(meta) if meta.is_file() => Ok(!self.is_unconfirmed()?),
+            Ok(_) => Ok(false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(io("look at", &path)(error)),
+        }
+    }
+
+    /// Whether its writer has not confirmed it: it is about to, was given up before it could, or died. Claims of kbo 0.1.0 are empty and
+    /// say nothing of a manifest.
+    fn is_unconfirmed(&self) -> Result<bool, StoreError> {
+        match fs::symlink_metadata(&self.claim) {
+            Ok(meta) => Ok(meta.len() > 0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(io("look at", &self.claim)(error)),
         }
     }
 
@@ -198,6 +211,7 @@ impl Layout {
                     .join(if pinned { "pinned" } else { "rotated" });
                 scan_folder(&folder, 0, &mut |id, dir, trash| {
                     found.push(Found {
+                        claim: self.claim(&id),
                         id,
                         kind,
                         pinned,

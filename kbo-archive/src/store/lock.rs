@@ -24,7 +24,7 @@ pub(super) struct DirLock {
 }
 
 /// Takes the lock of `cluster`.
-pub(super) fn take(layout: &Layout, cluster: &ClusterName, purpose: &str) -> Result<DirLock, StoreError> {
+pub(super) fn take(layout: &Layout, cluster: &ClusterName, us: &LockOwner) -> Result<DirLock, StoreError> {
     layout.ensure()?;
     let path = layout.cluster_lock(cluster);
     let file = open_or_create(&path)?;
@@ -32,6 +32,13 @@ pub(super) fn take(layout: &Layout, cluster: &ClusterName, purpose: &str) -> Res
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let owner = Box::new(owner_of(&path));
+            if let Some(pid) = left_of(&owner) {
+                return Err(StoreError::Waits {
+                    cluster: cluster.clone(),
+                    owner,
+                    pid,
+                });
+            }
             return Err(StoreError::Locked {
                 cluster: cluster.clone(),
                 owner,
@@ -45,7 +52,7 @@ pub(super) fn take(layout: &Layout, cluster: &ClusterName, purpose: &str) -> Res
         tracing::warn!(host = dead.host, pid = dead.pid, since = %dead.since, purpose = dead.purpose,
             "the lock's last owner died holding it");
     }
-    write_record(&file, &path, &this_process(purpose))?;
+    write_record(&file, &path, us)?;
     Ok(DirLock {
         file: Some(file),
         path,
@@ -111,10 +118,21 @@ pub(super) fn holder(path: &Path) -> Result<Option<LockOwner>, StoreError> {
     let Some(owner) = read_record(path)? else {
         return Ok(None);
     };
-    let us = this_process("");
+    let us = this_process("", None);
+    let is_alive = |pid: u32| Path::new("/proc").join(pid.to_string()).exists();
     let is_dead = owner.host == us.host
-        && (owner.boot_id != us.boot_id || !Path::new("/proc").join(owner.pid.to_string()).exists());
+        && (owner.boot_id != us.boot_id || !(is_alive(owner.pid) || owner.holder.is_some_and(is_alive)));
     Ok((!is_dead).then_some(owner))
+}
+
+/// The process that holds a lock whose owner has ended, where both are of this machine.
+fn left_of(owner: &LockOwner) -> Option<u32> {
+    let us = this_process("", None);
+    let is_there = |pid: u32| Path::new("/proc").join(pid.to_string()).exists();
+    let is_of_here = owner.host == us.host && owner.boot_id == us.boot_id;
+    owner
+        .holder
+        .filter(|holder| is_of_here && !is_there(owner.pid) && is_there(*holder))
 }
 
 /// The live owner's record. It writes it just after it got the lock, so an empty or half one is worth another look.
@@ -132,16 +150,19 @@ fn owner_of(path: &Path) -> LockOwner {
         boot_id: unknown(),
         since: Timestamp::UNIX_EPOCH,
         purpose: unknown(),
+        holder: None,
     }
 }
 
-fn this_process(purpose: &str) -> LockOwner {
+/// The owner that this process is, or the one that it works for.
+pub(super) fn this_process(purpose: &str, on_behalf_of: Option<u32>) -> LockOwner {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     LockOwner {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        pid: std::process::id(),
+        pid: on_behalf_of.unwrap_or_else(std::process::id),
         boot_id: boot_id.trim().to_owned(),
         since: Timestamp::now(),
         purpose: purpose.to_owned(),
+        holder: on_behalf_of.map(|_| std::process::id()),
     }
 }

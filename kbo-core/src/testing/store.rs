@@ -205,6 +205,7 @@ impl BackupStore for MemoryStore {
             boot_id: "boot".to_owned(),
             since: jiff::Timestamp::UNIX_EPOCH,
             purpose: purpose.to_owned(),
+            holder: None,
         };
         let taken = self.around("lock", |content| match content.locks.get(cluster.as_str()) {
             Some(owner) => Err(owner.clone()),
