@@ -1,7 +1,6 @@
 //! `manifest.json` on disk: written with one line per file of an archive, read with every name in it distrusted.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
@@ -15,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
 
 use super::durable::{format, io};
-use crate::records;
+use crate::{records, regular};
 
 /// The commit record's file name.
 pub(super) const MANIFEST: &str = "manifest.json";
@@ -138,7 +137,7 @@ fn parse<T: DeserializeOwned>(dir: &Path) -> Result<T, StoreError> {
 }
 
 fn from_file<T: DeserializeOwned>(path: &Path) -> Result<Result<T, serde_json::Error>, StoreError> {
-    let mut file = File::open(path).map_err(io("open", path))?;
+    let mut file = regular::open(path).map_err(io("open", path))?;
     let size = file.metadata().map_err(io("read", path))?.len();
     if size <= READ_WHOLE {
         let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or_default());

@@ -1,7 +1,7 @@
 //! Pinning, unpinning and removing backups. Each is one rename as far as anybody can see, so a crash at any point leaves the backup
 //! in one place or the other, or on its way out.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -95,7 +95,7 @@ pub(super) fn remove(layout: &Layout, id: &BackupId) -> Result<(), StoreError> {
 /// Why a backup is pinned, where somebody said so.
 pub(super) fn read_pin(dir: &Path) -> Option<Pin> {
     let mut text = Vec::new();
-    let file = File::open(dir.join(PIN)).ok()?;
+    let file = crate::regular::open(&dir.join(PIN)).ok()?;
     file.take(LONGEST_PIN).read_to_end(&mut text).ok()?;
     let mut pin: Pin = serde_json::from_slice(&text).ok()?;
     // It goes to a terminal, and anybody may have written it.

@@ -131,7 +131,7 @@ impl Layout {
     /// Refuses a store of another format; tells whether there is a store at all.
     pub(super) fn check(&self) -> Result<bool, StoreError> {
         let path = self.root.join(STORE_FILE);
-        let text = match fs::read_to_string(&path) {
+        let text = match crate::regular::read_to_string(&path, 1 << 20) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(io("read", &path)(error)),

@@ -104,8 +104,8 @@ fn write_record(file: &File, path: &Path, owner: &LockOwner) -> Result<(), Store
 /// The record in the lock file; none where it is empty, or was cut short by a power cut.
 fn read_record(path: &Path) -> Result<Option<LockOwner>, StoreError> {
     let mut text = String::new();
-    File::open(path)
-        .and_then(|mut file| file.read_to_string(&mut text))
+    crate::regular::open(path)
+        .and_then(|file| file.take(1 << 16).read_to_string(&mut text))
         .map_err(io("read", path))?;
     Ok(serde_json::from_str(&text).ok())
 }

@@ -105,7 +105,7 @@ enum Claim {
 
 fn claim_of(claim: &Path) -> Result<Claim, StoreError> {
     // Opened to write, because some network filesystems lock exclusively only what one may write.
-    let file = match OpenOptions::new().read(true).write(true).open(claim) {
+    let file = match crate::regular::open_as(claim, OpenOptions::new().read(true).write(true)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Claim::None),
         Err(error) => return Err(durable::io("open", claim)(error)),

@@ -107,7 +107,7 @@ fn folder_findings(dir: &Path, manifest: &Manifest) -> Result<Vec<String>, Store
 
 /// Whether `SHA256SUMS` is there and says what the manifest says, of itself too.
 pub(super) fn sums_findings(dir: &Path, manifest: &Manifest) -> Result<Vec<String>, StoreError> {
-    match fs::read_to_string(dir.join(SUMS)) {
+    match crate::regular::read_to_string(&dir.join(SUMS), 64 << 20) {
         Ok(text) => Ok(compare_sums(&text, manifest, hash_of(&dir.join(MANIFEST))?)),
         Err(error) => Ok(vec![format!("{SUMS} cannot be read: {error}")]),
     }
@@ -148,7 +148,7 @@ pub(super) fn compare_sums(text: &str, manifest: &Manifest, sha256: Sha256) -> V
 }
 
 fn hash_of(path: &Path) -> Result<Sha256, StoreError> {
-    let mut file = File::open(path).map_err(failed("open", path))?;
+    let mut file = crate::regular::open(path).map_err(failed("open", path))?;
     let (mut hasher, mut buffer) = (sha2::Sha256::new(), vec![0; 1 << 16]);
     loop {
         match file.read(&mut buffer).map_err(failed("read", path))? {
