@@ -80,7 +80,12 @@ mod tests {
             let error = open(&path(name)).unwrap_err();
             assert!(error.to_string().contains(what), "{name}: {error}");
         }
-        assert!(open(Path::new("/dev/zero")).unwrap_err().to_string().contains("a device"));
+        assert!(
+            open(Path::new("/dev/zero"))
+                .unwrap_err()
+                .to_string()
+                .contains("a device")
+        );
         let to_write = open_as(&path("pipe"), OpenOptions::new().read(true).write(true)).unwrap_err();
         assert!(to_write.to_string().contains("a named pipe"), "{to_write}");
     }

@@ -247,8 +247,7 @@ fn kafka_access(config: &Config) -> anyhow::Result<KafkaAccess> {
     let kafka = &config.kafka;
     let text = |path: &Option<std::path::PathBuf>, key: &str| -> anyhow::Result<Option<String>> {
         let Some(path) = path else { return Ok(None) };
-        let text =
-            crate::given::read(path).with_context(|| format!("kafka.{key}: cannot read {}", path.display()))?;
+        let text = crate::given::read(path).with_context(|| format!("kafka.{key}: cannot read {}", path.display()))?;
         Ok(Some(text))
     };
     let password = text(&kafka.key_password_file, "key_password_file")?;

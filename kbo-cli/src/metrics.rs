@@ -15,7 +15,12 @@ use kbo_core::report::chain;
 use kbo_core::retention::Condition;
 
 /// Writes the textfile anew after a run, whether it could be noted or not. Kinds that did not run just now keep what the store knows of them.
-pub(crate) async fn write(path: &Path, store: &ProcessStore, cluster: &ClusterName, run: &RunRecord) -> anyhow::Result<()> {
+pub(crate) async fn write(
+    path: &Path,
+    store: &ProcessStore,
+    cluster: &ClusterName,
+    run: &RunRecord,
+) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let mut runs = vec![];
     for kind in BackupKind::ALL {
@@ -45,7 +50,12 @@ pub(crate) async fn write(path: &Path, store: &ProcessStore, cluster: &ClusterNa
 }
 
 /// Backups made before kbo noted its runs, or imported, are successes as well.
-async fn from_backups(runs: &mut [(BackupKind, LastRuns)], store: &ProcessStore, cluster: &ClusterName, now: Timestamp) {
+async fn from_backups(
+    runs: &mut [(BackupKind, LastRuns)],
+    store: &ProcessStore,
+    cluster: &ClusterName,
+    now: Timestamp,
+) {
     let listed = match store.list().await {
         Ok(listed) => listed,
         Err(error) => {

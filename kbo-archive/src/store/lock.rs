@@ -1,6 +1,6 @@
 //! The lock of a cluster's runs: held by the kernel for the process, with a record of who holds it for people to read.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -25,27 +25,14 @@ pub(super) struct DirLock {
 
 /// Takes the lock of `cluster`.
 pub(super) fn take(layout: &Layout, cluster: &ClusterName, us: &LockOwner) -> Result<DirLock, StoreError> {
-    layout.ensure()?;
     let path = layout.cluster_lock(cluster);
-    let file = open_or_create(&path)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let owner = Box::new(owner_of(&path));
-            if let Some(pid) = left_of(&owner) {
-                return Err(StoreError::Waits {
-                    cluster: cluster.clone(),
-                    owner,
-                    pid,
-                });
-            }
-            return Err(StoreError::Locked {
-                cluster: cluster.clone(),
-                owner,
-            });
-        }
-        Err(TryLockError::Error(error)) => return Err(io("lock", &path)(error)),
+    // A lock that is there is looked at before anything is made: on a frozen disk even that what exists is made once more would wait.
+    if let Ok(file) = crate::regular::open_as(&path, OpenOptions::new().read(true).write(true)) {
+        try_lock(&file, &path, cluster)?;
     }
+    layout.ensure()?;
+    let file = open_or_create(&path)?;
+    try_lock(&file, &path, cluster)?;
     // We hold it, so whoever left a record here is gone without having said goodbye.
     let took_over = read_record(&path)?;
     if let Some(dead) = &took_over {
@@ -57,6 +44,19 @@ pub(super) fn take(layout: &Layout, cluster: &ClusterName, us: &LockOwner) -> Re
         file: Some(file),
         path,
         took_over,
+    })
+}
+
+fn try_lock(file: &File, path: &Path, cluster: &ClusterName) -> Result<(), StoreError> {
+    match file.try_lock() {
+        Ok(()) => return Ok(()),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(io("lock", path)(error)),
+    }
+    let (cluster, owner) = (cluster.clone(), Box::new(owner_of(path)));
+    Err(match left_of(&owner) {
+        Some(pid) => StoreError::Waits { cluster, owner, pid },
+        None => StoreError::Locked { cluster, owner },
     })
 }
 

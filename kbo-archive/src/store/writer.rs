@@ -200,7 +200,10 @@ impl DirWriter {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
             if shared.state().phase != Phase::Published {
-                return Err(format(&shared.dir, "the backup has no manifest that could be confirmed"));
+                return Err(format(
+                    &shared.dir,
+                    "the backup has no manifest that could be confirmed",
+                ));
             }
             let confirmed = shared.end(Phase::Committed);
             if confirmed.is_err() {

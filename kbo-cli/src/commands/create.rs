@@ -63,7 +63,7 @@ async fn captured_bodies(
     chosen: &[NodeName],
 ) -> Result<BTreeMap<NodeName, Body>, Trouble> {
     let id = show::selected(context, backup, &[]).await?;
-    let manifest = context.composed.store.manifest(&id).await?;
+    let manifest = context.composed.held.manifest(&id).await?;
     let mut bodies = BTreeMap::new();
     for record in manifest
         .nodes

@@ -52,7 +52,7 @@ impl Row {
 }
 
 pub(super) async fn run(context: &Context) -> Ended {
-    let listed = context.composed.store.list().await?;
+    let listed = context.composed.held.list().await?;
     let rows: Vec<Row> = listed.iter().map(Row::of).collect();
     let damaged = rows.iter().any(|row| row.damage.is_some());
     if context.global.json {

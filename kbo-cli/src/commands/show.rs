@@ -34,14 +34,14 @@ pub(super) async fn selected_past_damage(
         Trouble::new(outcome, error.to_string()).hint("kbo list shows what there is")
     };
     let selector: Selector = text.parse().map_err(trouble)?;
-    let listed = context.composed.store.list().await?;
+    let listed = context.composed.held.list().await?;
     let selected = select(&listed, &selector, &context.config.cluster_name, datasets).map_err(trouble)?;
     Ok((selected.backup.id.clone(), selected.damaged_newer))
 }
 
 pub(super) async fn run(context: &Context, backup: &str, files: bool) -> Ended {
     let id = selected(context, backup, &[]).await?;
-    let mut manifest = context.composed.store.manifest(&id).await?;
+    let mut manifest = context.composed.held.manifest(&id).await?;
     if context.global.json {
         if !files {
             manifest.archives.iter_mut().for_each(|archive| archive.files.clear());
@@ -49,7 +49,7 @@ pub(super) async fn run(context: &Context, backup: &str, files: bool) -> Ended {
         output::json(&manifest);
     } else {
         let folder = context.composed.store.folder(&id).await?;
-        let listed = context.composed.store.list().await?;
+        let listed = context.composed.held.list().await?;
         let listed = listed.iter().find(|listed| listed.id == id);
         show(&manifest, &folder, listed, files);
     }

@@ -56,7 +56,7 @@ pub(super) async fn run(context: &Context, args: &ScheduleRoot) -> Ended {
             error: errors.get(&node.name).cloned(),
         })
         .collect();
-    let listed = context.composed.store.list().await?;
+    let listed = context.composed.held.list().await?;
     let ours = |manifest: &kbo_core::manifest::Manifest| manifest.cluster == orchestrator.name;
     let last_backup = listed
         .iter()

@@ -21,7 +21,7 @@ struct Verified {
 pub(super) async fn run(context: &Context, backup: &str, all: bool) -> Ended {
     let mut passed_over = 0;
     let ids: Vec<BackupId> = if all {
-        let listed = context.composed.store.list().await?;
+        let listed = context.composed.held.list().await?;
         let ours = |manifest: &kbo_core::manifest::Manifest| manifest.cluster == context.config.cluster_name;
         listed
             .into_iter()

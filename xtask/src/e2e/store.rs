@@ -55,7 +55,10 @@ struct Disk(String);
 
 impl Disk {
     fn mounted(world: &World) -> Result<Self> {
-        let (image, mount) = (world.kbo.scratch().join("disk"), world.kbo.scratch().join("frozen-store"));
+        let (image, mount) = (
+            world.kbo.scratch().join("disk"),
+            world.kbo.scratch().join("frozen-store"),
+        );
         std::fs::create_dir_all(&mount)?;
         std::fs::File::create(&image)?.set_len(4 << 30)?;
         let (image, mount) = (image.display().to_string(), mount.display().to_string());
@@ -67,7 +70,10 @@ impl Disk {
     fn freeze(&self) -> Result<()> {
         // Should these tests be killed: nothing else on the machine must wait for this disk for ever.
         let thaw = format!("sleep 300; exec fsfreeze --unfreeze '{}'", self.0);
-        let later = Command::new("sh").args(["-c", &thaw]).stderr(std::process::Stdio::null()).spawn();
+        let later = Command::new("sh")
+            .args(["-c", &thaw])
+            .stderr(std::process::Stdio::null())
+            .spawn();
         later.context("cannot start what thaws the disk in any case")?;
         system(&["fsfreeze", "--freeze", &self.0])
     }

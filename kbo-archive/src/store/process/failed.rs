@@ -12,19 +12,49 @@ use serde::{Deserialize, Serialize};
 /// A [`StoreError`] as it travels.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Failed {
-    Locked { cluster: ClusterName, owner: Box<LockOwner> },
-    Waits { cluster: ClusterName, owner: Box<LockOwner>, pid: u32 },
+    Locked {
+        cluster: ClusterName,
+        owner: Box<LockOwner>,
+    },
+    Waits {
+        cluster: ClusterName,
+        owner: Box<LockOwner>,
+        pid: u32,
+    },
     NoSuchBackup(BackupId),
     InUse(BackupId),
     Taken(String),
-    Unsupported { path: String, why: String },
-    Format { path: String, why: String },
-    NoSpace { path: String },
-    DoesNotFit { path: String, need: u64, free: u64 },
-    Io { action: String, path: String, source: Cause },
-    Unresponsive { store: String, action: String, seconds: u64 },
+    Unsupported {
+        path: String,
+        why: String,
+    },
+    Format {
+        path: String,
+        why: String,
+    },
+    NoSpace {
+        path: String,
+    },
+    DoesNotFit {
+        path: String,
+        need: u64,
+        free: u64,
+    },
+    Io {
+        action: String,
+        path: String,
+        source: Cause,
+    },
+    Unresponsive {
+        store: String,
+        action: String,
+        seconds: u64,
+    },
     Interrupted,
-    StreamIo { context: String, source: Cause },
+    StreamIo {
+        context: String,
+        source: Cause,
+    },
     Other(String),
 }
 
@@ -200,7 +230,10 @@ mod tests {
             panic!("another error arrived");
         };
         assert_eq!((action, path.as_str()), ("write", "/store/x"));
-        assert_eq!((source.raw_os_error(), source.kind()), (Some(28), io::ErrorKind::StorageFull));
+        assert_eq!(
+            (source.raw_os_error(), source.kind()),
+            (Some(28), io::ErrorKind::StorageFull)
+        );
     }
 
     #[test]

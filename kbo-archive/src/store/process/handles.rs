@@ -183,7 +183,12 @@ impl ByteSource for ProcessSource {
             return Ok(None);
         }
         let source = self.handle.number;
-        let frame = self.handle.connection.ask(Call::Next { source }).await.map_err(streamed)?;
+        let frame = self
+            .handle
+            .connection
+            .ask(Call::Next { source })
+            .await
+            .map_err(streamed)?;
         if frame.kind == Kind::Data {
             return Ok(Some(frame.body));
         }

@@ -123,7 +123,10 @@ fn get<T: Clone>(map: &Mutex<HashMap<u64, T>>, handle: u64) -> Result<T, StoreEr
 }
 
 fn unknown() -> StoreError {
-    format(Path::new("the store's process"), "it was asked for what it does not have")
+    format(
+        Path::new("the store's process"),
+        "it was asked for what it does not have",
+    )
 }
 
 struct Server {

@@ -131,35 +131,94 @@ impl Frame {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Call {
     /// Which store, and for which process; the first call.
-    Store { root: PathBuf, pid: u32 },
-    Lock { cluster: ClusterName, purpose: String },
-    Release { lock: u64 },
+    Store {
+        root: PathBuf,
+        pid: u32,
+    },
+    Lock {
+        cluster: ClusterName,
+        purpose: String,
+    },
+    Release {
+        lock: u64,
+    },
     Space,
-    Begin { id: BackupId, kind: BackupKind },
-    Create { writer: u64, archive: String },
-    Finish { archive: u64 },
-    Publish { writer: u64, manifest: Box<Manifest> },
-    Confirm { writer: u64 },
-    Abandon { writer: u64 },
+    Begin {
+        id: BackupId,
+        kind: BackupKind,
+    },
+    Create {
+        writer: u64,
+        archive: String,
+    },
+    Finish {
+        archive: u64,
+    },
+    Publish {
+        writer: u64,
+        manifest: Box<Manifest>,
+    },
+    Confirm {
+        writer: u64,
+    },
+    Abandon {
+        writer: u64,
+    },
     List,
-    Manifest { id: BackupId },
-    Open { id: BackupId, archive: String },
-    Next { source: u64 },
-    Pin { id: BackupId, pin: Pin },
-    Unpin { id: BackupId },
-    Remove { id: BackupId },
+    Manifest {
+        id: BackupId,
+    },
+    Open {
+        id: BackupId,
+        archive: String,
+    },
+    Next {
+        source: u64,
+    },
+    Pin {
+        id: BackupId,
+        pin: Pin,
+    },
+    Unpin {
+        id: BackupId,
+    },
+    Remove {
+        id: BackupId,
+    },
     Sweep,
-    OpenJournals { cluster: ClusterName },
-    BeginJournal { cluster: ClusterName, run: RunId },
-    Append { journal: u64, entry: Box<Entry> },
-    Entries { journal: u64 },
-    Close { journal: u64 },
+    OpenJournals {
+        cluster: ClusterName,
+    },
+    BeginJournal {
+        cluster: ClusterName,
+        run: RunId,
+    },
+    Append {
+        journal: u64,
+        entry: Box<Entry>,
+    },
+    Entries {
+        journal: u64,
+    },
+    Close {
+        journal: u64,
+    },
     IsThere,
-    NoteRun { run: Box<RunRecord> },
-    LastRuns { cluster: ClusterName, kind: BackupKind },
-    Replace { path: PathBuf, text: String },
+    NoteRun {
+        run: Box<RunRecord>,
+    },
+    LastRuns {
+        cluster: ClusterName,
+        kind: BackupKind,
+    },
+    Replace {
+        path: PathBuf,
+        text: String,
+    },
     /// What it stands for is not needed any more.
-    Drop { handle: u64 },
+    Drop {
+        handle: u64,
+    },
 }
 
 impl Call {
