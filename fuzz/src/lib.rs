@@ -17,6 +17,7 @@ use bytes::Bytes;
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use kbo_archive::checkpoint::Offsets;
+use kbo_archive::metadata::{self, Held, Image};
 use kbo_archive::segment::{Verifier, stable_prefix};
 use kbo_archive::store::Selector;
 use kbo_archive::{metaprops, reader, records, rules};
@@ -52,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     ("kafka_answer", kafka_answer, seeds::kafka_answer),
     ("manifest", manifest, seeds::manifest),
     ("meta_properties", meta_properties, seeds::meta_properties),
+    ("metadata_log", metadata_log, seeds::metadata_log),
     ("names", names, seeds::names),
     ("pem_set", pem_set, seeds::pem_set),
     ("pkcs12", pkcs12, seeds::pkcs12),
@@ -275,6 +277,24 @@ pub fn properties(data: &[u8]) {
     if let Some(endpoint) = Endpoint::parse(&text) {
         let _ = (endpoint.is_wildcard(), endpoint.is_loopback());
     }
+}
+
+/// The metadata log, as a snapshot and as a segment; and as records one by one, which no checksum keeps away: each after its length.
+pub fn metadata_log(data: &[u8]) {
+    let open = || -> std::io::Result<Box<dyn std::io::Read>> { Ok(Box::new(std::io::Cursor::new(data.to_vec()))) };
+    for name in ["00000000000000000000.log", "00000000000000000007-0000000001.checkpoint"] {
+        if let Ok(image) = metadata::read(&[metadata::Part { name, open: &open }]) {
+            let _ = metadata::check(&image, 1, &[Held::default()]);
+        }
+    }
+    let mut image = Image::default();
+    let mut rest = data;
+    while let Some((length, tail)) = rest.split_first() {
+        let (record, tail) = tail.split_at(tail.len().min(usize::from(*length)));
+        let _ = metadata::record(&mut image, record, 7);
+        rest = tail;
+    }
+    let _ = metadata::check(&image, 1, &[]);
 }
 
 /// Record batches: in one piece or byte by byte, the verdict is the same; a stable prefix lies within the file.

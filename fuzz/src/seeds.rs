@@ -205,6 +205,26 @@ pub fn properties() -> Vec<Vec<u8>> {
     vec![text.into(), b"EXTERNAL://[fe80::1]:19092".to_vec()]
 }
 
+/// Files of a real Kafka 4.1.1, and a topic, its partition and their broker as single records.
+pub fn metadata_log() -> Vec<Vec<u8>> {
+    let records: [&[u8]; 4] = [
+        b"\x01\x02\x00\x02tAAAAAAAAAAAAAAAA\x00",
+        b"\x01\x03\x00\x00\x00\x00\x00AAAAAAAAAAAAAAAA\x02\x00\x00\x00\x01\x01\x01\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+        b"\x01\x05\x00\x00\x00\x00\x00AAAAAAAAAAAAAAAA\x01\x01\x04\xff\xff\xff\xff",
+        b"\x01\x09\x00AAAAAAAAAAAAAAAA\x00",
+    ];
+    let framed = records.iter().flat_map(|record| {
+        let length = u8::try_from(record.len()).unwrap_or(u8::MAX);
+        std::iter::once(length).chain(record.iter().copied())
+    });
+    vec![
+        framed.collect(),
+        include_bytes!("../../kbo-archive/tests/metadata/kafka-4.1.1/00000000000000000000.log").to_vec(),
+        include_bytes!("../../kbo-archive/tests/metadata/kafka-4.1.1/00000000000000000061-0000000001.checkpoint")
+            .to_vec(),
+    ]
+}
+
 /// Batches of records, as lie in the golden archive, and an index of them.
 pub fn segment() -> Vec<Vec<u8>> {
     let mut batch = [0; 61];

@@ -6,10 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use kbo_core::inventory::Dataset;
-use kbo_core::ports::node::{DirFacts, LinkProbe, MetaProperties, Presence};
+use kbo_core::ports::node::{DirFacts, FileId, LinkProbe, MetaProperties, NodeError, Presence};
 
 use crate::checkpoint::Offsets;
+use crate::clean;
 use crate::error::Error;
+use crate::lock;
 use crate::metaprops;
 use crate::rules::{self, DirClass, Rule};
 use crate::snapshot::HIGH_WATERMARKS;
@@ -39,9 +41,18 @@ pub fn dir_facts(spec: &DirSpec) -> DirFacts {
         unsupported: Vec::new(),
         orphans: Vec::new(),
         error: None,
+        file: None,
+        resolved: None,
+        read_only: false,
+        has_meta: false,
+        clean_marker: false,
+        has_metadata_log: false,
+        has_partitions: false,
+        locked: false,
     };
     if let Err(error) = Place::of(spec).and_then(|place| look(spec, &place, &mut facts)) {
-        facts.error = Some(kbo_core::ports::node::NodeError::from(error).message);
+        let NodeError { message, hint, .. } = NodeError::from(error);
+        facts.error = Some(hint.map_or_else(|| message.clone(), |hint| format!("{message} ({hint})")));
     }
     facts
 }
@@ -53,6 +64,7 @@ fn look(spec: &DirSpec, place: &Place, facts: &mut DirFacts) -> Result<(), Error
     facts.device = beside_meta.dev();
     let filesystem = rustix::fs::statvfs(beside).at("look at the filesystem of", beside)?;
     facts.free = filesystem.f_bavail.saturating_mul(filesystem.f_frsize);
+    facts.resolved = (place.live != spec.path).then(|| place.live.display().to_string());
     facts.size = filesystem.f_blocks.saturating_mul(filesystem.f_frsize);
     let meta = match fs::symlink_metadata(&place.live) {
         Ok(meta) => meta,
@@ -64,6 +76,12 @@ fn look(spec: &DirSpec, place: &Place, facts: &mut DirFacts) -> Result<(), Error
         facts.presence = Presence::NotADirectory;
         return Ok(());
     }
+    facts.file = Some(FileId {
+        device: meta.dev(),
+        inode: meta.ino(),
+    });
+    let own = rustix::fs::statvfs(&place.live).at("look at the filesystem of", &place.live)?;
+    facts.read_only = own.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
     facts.is_mount_point = is_mount_point(place, &meta, &beside_meta);
     let found = tree::list(&place.live).at("read", &place.live)?;
     facts.presence = if found.is_empty() {
@@ -83,6 +101,18 @@ fn look(spec: &DirSpec, place: &Place, facts: &mut DirFacts) -> Result<(), Error
         facts.link = probe_link(place, &path);
     }
     if spec.dataset == Dataset::Data {
+        let holds = |name: &str| found.iter().any(|found| found.text() == Some(name));
+        facts.has_meta = holds("meta.properties");
+        facts.clean_marker = holds(clean::MARKER);
+        let classes = || {
+            found
+                .iter()
+                .filter(|found| found.meta.is_dir())
+                .filter_map(|found| Some(rules::dir_class(found.text()?)))
+        };
+        facts.has_metadata_log = classes().any(|class| class == DirClass::Metadata);
+        facts.has_partitions = classes().any(|class| matches!(class, DirClass::Partition { .. }));
+        facts.locked = lock::is_locked(&place.live);
         facts.meta = read_small(&place.live.join("meta.properties")).map(|text| metaprops::parse(&text));
     }
     Ok(())

@@ -10,6 +10,7 @@ pub mod error;
 pub mod facts;
 pub mod files;
 mod lock;
+pub mod metadata;
 pub mod metaprops;
 mod pipe;
 pub mod reader;

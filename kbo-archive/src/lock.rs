@@ -1,13 +1,14 @@
 //! Kafka's lock on a log dir: a POSIX (fcntl) lock on the file `.lock` (`FileLock`, by Java's `FileChannel.tryLock`).
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, Gid, Uid, fchown, fcntl_lock};
+use rustix::fs::{AtFlags, FlockOperation, Gid, Uid, fchown, fcntl_lock, unlinkat};
 use rustix::io::Errno;
+use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use crate::error::{At, Error};
 
@@ -20,6 +21,8 @@ pub(crate) const NAME: &str = ".lock";
 #[derive(Debug)]
 pub(crate) struct DirLock {
     path: PathBuf,
+    /// The log dir, however it is named by now.
+    dir: File,
     /// Whether the file was not there before; then it is removed again, and the log dir's own time set to what it was.
     created: Option<SystemTime>,
     file: File,
@@ -30,7 +33,8 @@ impl DirLock {
     /// may not open is worse than none, as it makes the broker remove its clean marker.
     pub(crate) fn take(log_dir: &Path) -> Result<Option<Self>, Error> {
         let path = log_dir.join(NAME);
-        let owner = fs::metadata(log_dir).at("look at", log_dir)?;
+        let dir = File::open(log_dir).at("open", log_dir)?;
+        let owner = dir.metadata().at("look at", log_dir)?;
         let mut options = OpenOptions::new();
         options
             .read(true)
@@ -47,6 +51,7 @@ impl DirLock {
         let time = owner.modified().at("look at", log_dir)?;
         let lock = Self {
             path,
+            dir,
             created: created.then_some(time),
             file,
         };
@@ -75,11 +80,9 @@ impl DirLock {
 impl DirLock {
     /// The log dir's modification time is part of a backup: making and removing a file in it must not show.
     fn keep_time(&self) {
-        let (Some(time), Some(log_dir)) = (self.created, self.path.parent()) else {
-            return;
-        };
-        if let Err(error) = File::open(log_dir).and_then(|dir| dir.set_modified(time)) {
-            tracing::debug!(path = %log_dir.display(), %error, "the directory's time could not be kept");
+        let Some(time) = self.created else { return };
+        if let Err(error) = self.dir.set_modified(time) {
+            tracing::debug!(path = %self.path.display(), %error, "the directory's time could not be kept");
         }
     }
 }
@@ -91,11 +94,23 @@ impl Drop for DirLock {
         }
         // Unlinked while the lock is still held (it ends when the file is closed, after this): nobody can have got hold of the
         // file and believe to own the directory.
-        if let Err(error) = fs::remove_file(&self.path) {
+        if let Err(error) = unlinkat(&self.dir, NAME, AtFlags::empty()) {
             tracing::warn!(path = %self.path.display(), %error, "the lock file could not be removed");
         }
         self.keep_time();
     }
+}
+
+/// Whether some process holds the lock, asked without taking it: a Kafka that is just starting must not meet it. What cannot be
+/// asked counts as not held.
+pub(crate) fn is_locked(log_dir: &Path) -> bool {
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(log_dir.join(NAME));
+    let asked = |file: File| fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)).ok().flatten();
+    file.ok().and_then(asked).is_some()
 }
 
 /// Whether some process holds the lock. A file that nobody has locked is no lock: before 3.8 a clean stop leaves it.

@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_absence() {
-        let meta = parse("cluster.id=short\nnode.id=four\ndirectory.id=\nfoo\n=\n");
+        let meta = parse("cluster.id=\nnode.id=four\ndirectory.id=\nfoo\n=\n");
         assert_eq!(
             meta,
             MetaProperties {

@@ -17,6 +17,9 @@ use crate::tarfmt::{self, HeaderError, Item};
 /// Frames that want a greater window (2^n bytes) to be decompressed are refused; level 19 uses 23.
 const MAX_WINDOW_LOG: u32 = 25;
 
+/// Findings of an archive beyond these are counted only.
+const MOST_FINDINGS: usize = 100;
+
 /// Bytes decompressed at a time. When a step fails its output is lost: small steps tell better where the damage is.
 const STEP: usize = 32 << 10;
 
@@ -112,7 +115,7 @@ pub(crate) fn read(
         let files = expected.files;
         let checker = scope.spawn(move || {
             let mut checker = Checker::new(drain, files, handler, mode);
-            checker.run().map(|()| checker.findings)
+            checker.run().map(|()| checker.into_findings())
         });
         let unpacked = decompress(source, &filler, progress, cancel);
         drop(filler);
@@ -245,6 +248,8 @@ struct Checker<'a> {
     handler: &'a mut dyn Handler,
     mode: Mode,
     findings: Vec<Finding>,
+    /// How many more there were than are kept.
+    uncounted: usize,
 }
 
 impl<'a> Checker<'a> {
@@ -258,7 +263,18 @@ impl<'a> Checker<'a> {
             handler,
             mode,
             findings: Vec::new(),
+            uncounted: 0,
         }
+    }
+
+    fn into_findings(mut self) -> Vec<Finding> {
+        if self.uncounted > 0 {
+            self.findings.push(Finding {
+                file: None,
+                what: format!("and {} more findings", self.uncounted),
+            });
+        }
+        self.findings
     }
 
     fn run(&mut self) -> Result<(), Error> {
@@ -307,7 +323,11 @@ impl<'a> Checker<'a> {
         if self.mode == Mode::Strict {
             return Err(Error::Damaged(format!("in the archive, {finding}")));
         }
-        self.findings.push(finding);
+        match self.findings.len() {
+            // Of a million files that are missing the first hundred tell enough.
+            MOST_FINDINGS.. => self.uncounted += 1,
+            _ => self.findings.push(finding),
+        }
         Ok(())
     }
 

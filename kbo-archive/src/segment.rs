@@ -3,6 +3,10 @@
 //! A record batch v2 begins with 61 bytes, big-endian: 0 baseOffset i64, 8 length i32 (of what follows it), 12
 //! partitionLeaderEpoch i32, 16 magic i8, 17 crc u32 (CRC32C of everything from 21 on), 21 attributes i16, 23 lastOffsetDelta i32,
 //! 27 baseTimestamp i64, 35 maxTimestamp i64, 43 producerId i64, 51 producerEpoch i16, 53 baseSequence i32, 57 count i32.
+//!
+//! A message of magic 0 or 1, which Kafka wrote before 0.11 and keeps as it is, has its magic at the same place: 0 offset i64, 8 size i32
+//! (of what follows it), 12 crc u32 (CRC32 of everything from 16 on), 16 magic i8, 17 attributes i8, with magic 1 a timestamp i64, then
+//! key and value, each with its length. A compressed one is a message whose value holds others: its checksum covers them as they are.
 
 use std::fs::File;
 use std::io;
@@ -13,6 +17,15 @@ pub const HEADER: usize = 61;
 
 /// Where the part of a batch that its checksum covers begins.
 const CRC_FROM: usize = 21;
+
+/// Bytes after which the magic of a batch or message is known.
+const MAGIC_KNOWN: usize = 17;
+
+/// Where the part of a message of magic 0 or 1 that its checksum covers begins.
+const OLD_CRC_FROM: usize = 16;
+
+/// Bytes of the smallest message of magic 0: an empty one.
+const OLD_SMALLEST: u64 = LOG_OVERHEAD + 14;
 
 /// Baseoffset and length: what `length` does not count.
 const LOG_OVERHEAD: u64 = 12;
@@ -168,14 +181,56 @@ pub struct Verifier {
     /// Where the current batch began.
     batch_at: u64,
     header: Buffer,
-    /// The current batch's header, once complete.
-    batch: Option<Header>,
-    crc: u32,
+    /// The current batch, once it is known what it is.
+    batch: Option<Batch>,
+    crc: Crc,
     last_offset: Option<i64>,
     epoch: i32,
     damage: Option<String>,
     /// Nothing from here on can be checked.
     lost: bool,
+}
+
+/// What is to be known of a batch, or of a message of magic 0 or 1, to check it.
+#[derive(Debug, Clone, Copy)]
+struct Batch {
+    base_offset: i64,
+    last_offset: i64,
+    /// Bytes of all of it.
+    total: u64,
+    /// Its checksum as it is written.
+    crc: u32,
+}
+
+/// The checksum of what has passed of a batch.
+#[derive(Debug)]
+enum Crc {
+    /// CRC32C, of a batch of magic 2.
+    New(u32),
+    /// CRC32, of a message of magic 0 or 1.
+    Old(crc32fast::Hasher),
+}
+
+impl Default for Crc {
+    fn default() -> Self {
+        Crc::New(0)
+    }
+}
+
+impl Crc {
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Crc::New(crc) => *crc = crc32c::crc32c_append(*crc, bytes),
+            Crc::Old(hasher) => hasher.update(bytes),
+        }
+    }
+
+    fn value(&self) -> u32 {
+        match self {
+            Crc::New(crc) => *crc,
+            Crc::Old(hasher) => hasher.clone().finalize(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -212,7 +267,7 @@ impl Verifier {
         while !bytes.is_empty() && !self.lost {
             bytes = match self.batch {
                 None => self.feed_header(bytes),
-                Some(header) => self.feed_body(header, bytes),
+                Some(batch) => self.feed_body(batch, bytes),
             };
         }
     }
@@ -221,19 +276,48 @@ impl Verifier {
         if self.header.len == 0 {
             self.batch_at = self.position;
         }
-        let take = bytes.len().min(HEADER - self.header.len);
+        // A message of magic 0 or 1 may be shorter than the header of a batch.
+        let is_magic_known = self.header.len >= MAGIC_KNOWN;
+        let wanted = if is_magic_known { HEADER } else { MAGIC_KNOWN };
+        let take = bytes.len().min(wanted - self.header.len);
         let (now, rest) = bytes.split_at(take);
         self.header.bytes[self.header.len..self.header.len + take].copy_from_slice(now);
         self.header.len += take;
         self.position += take as u64;
-        // Message sets of magic 0 and 1 may be shorter than a v2 header; they carry another checksum and end the check.
-        if self.header.len > 16 && matches!(self.header.bytes[16], 0 | 1) && self.header.bytes[8..12] != [0; 4] {
+        if self.header.len == MAGIC_KNOWN
+            && matches!(self.header.bytes[16], 0 | 1)
+            && self.header.bytes[8..12] != [0; 4]
+        {
+            self.begin_message();
+        } else if self.header.len == HEADER {
+            self.begin_batch();
+        }
+        rest
+    }
+
+    /// A message of magic 0 or 1. That a batch of magic 2 turned into one is damage is told by the checksum: it is another one, of other
+    /// bytes and at another place.
+    fn begin_message(&mut self) {
+        let head = Header::parse(&self.header.bytes);
+        if head.base_offset < 0 || head.total < OLD_SMALLEST {
+            self.report("not a record batch");
             self.lost = true;
-            return rest;
+            return;
         }
-        if self.header.len < HEADER {
-            return rest;
-        }
+        self.in_order(head.base_offset);
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&self.header.bytes[OLD_CRC_FROM..MAGIC_KNOWN]);
+        self.crc = Crc::Old(crc);
+        self.batch = Some(Batch {
+            base_offset: head.base_offset,
+            // Of a compressed message its own offset is that of the last one within.
+            last_offset: head.base_offset,
+            total: head.total,
+            crc: u32::from_be_bytes(array(&self.header.bytes, 12)),
+        });
+    }
+
+    fn begin_batch(&mut self) {
         let header = Header::parse(&self.header.bytes);
         if !header.is_plausible() {
             let zeros = self.header.bytes.iter().all(|byte| *byte == 0);
@@ -243,14 +327,9 @@ impl Verifier {
                 "not a record batch"
             });
             self.lost = true;
-            return rest;
+            return;
         }
-        if self.last_offset.is_some_and(|last| header.base_offset <= last) {
-            self.report(&format!(
-                "a record batch with offset {} out of order",
-                header.base_offset
-            ));
-        }
+        self.in_order(header.base_offset);
         if header.epoch >= 0 && header.epoch < self.epoch {
             self.report(&format!(
                 "a record batch with leader epoch {} after {}",
@@ -258,33 +337,45 @@ impl Verifier {
             ));
         }
         self.epoch = self.epoch.max(header.epoch);
-        self.crc = crc32c::crc32c(&self.header.bytes[CRC_FROM..]);
-        self.batch = Some(header);
-        self.finish_batch(header);
-        rest
+        self.crc = Crc::New(crc32c::crc32c(&self.header.bytes[CRC_FROM..]));
+        let batch = Batch {
+            base_offset: header.base_offset,
+            last_offset: header.last_offset,
+            total: header.total,
+            crc: header.crc,
+        };
+        self.batch = Some(batch);
+        self.finish_batch(batch);
     }
 
-    fn feed_body<'a>(&mut self, header: Header, bytes: &'a [u8]) -> &'a [u8] {
-        let left = self.batch_at + header.total - self.position;
+    fn in_order(&mut self, base_offset: i64) {
+        if self.last_offset.is_some_and(|last| base_offset <= last) {
+            self.report(&format!("a record batch with offset {base_offset} out of order"));
+        }
+    }
+
+    fn feed_body<'a>(&mut self, batch: Batch, bytes: &'a [u8]) -> &'a [u8] {
+        let left = self.batch_at + batch.total - self.position;
         let take = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let (now, rest) = bytes.split_at(take);
-        self.crc = crc32c::crc32c_append(self.crc, now);
+        self.crc.update(now);
         self.position += take as u64;
-        self.finish_batch(header);
+        self.finish_batch(batch);
         rest
     }
 
-    fn finish_batch(&mut self, header: Header) {
-        if self.position < self.batch_at + header.total {
+    fn finish_batch(&mut self, batch: Batch) {
+        if self.position < self.batch_at + batch.total {
             return;
         }
-        if self.crc != header.crc {
+        let found = self.crc.value();
+        if found != batch.crc {
             self.report(&format!(
-                "checksum of the record batch with offset {} is {:08x}, its content's is {:08x}",
-                header.base_offset, header.crc, self.crc
+                "checksum of the record batch with offset {} is {:08x}, its content's is {found:08x}",
+                batch.base_offset, batch.crc
             ));
         }
-        self.last_offset = Some(header.last_offset);
+        self.last_offset = Some(batch.last_offset);
         self.batch = None;
         self.header.len = 0;
     }
@@ -400,10 +491,66 @@ mod tests {
             }
             let mut flipped = log.clone();
             flipped[at] ^= 0x41;
-            if within == 16 && matches!(flipped[at], 0 | 1) {
-                continue;
-            }
             assert!(verify(&flipped, 64).is_some(), "byte {at}");
+        }
+    }
+
+    /// A message of magic 0 or 1 with this value; `attributes` name its compression.
+    fn message(offset: i64, magic: u8, attributes: u8, value: &[u8]) -> Vec<u8> {
+        let mut covered = vec![magic, attributes];
+        if magic == 1 {
+            covered.extend(1_400_000_000_000_i64.to_be_bytes());
+        }
+        covered.extend((-1_i32).to_be_bytes());
+        covered.extend(i32::try_from(value.len()).unwrap().to_be_bytes());
+        covered.extend(value);
+        let mut bytes = offset.to_be_bytes().to_vec();
+        bytes.extend(i32::try_from(covered.len() + 4).unwrap().to_be_bytes());
+        bytes.extend(crc32fast::hash(&covered).to_be_bytes());
+        bytes.extend(covered);
+        bytes
+    }
+
+    /// What a broker that was once a 0.8 has in a segment: messages of both old magics, a compressed one, and batches behind them.
+    fn old_segment() -> Vec<u8> {
+        let inner = [message(0, 1, 0, b"a"), message(1, 1, 0, b"b")].concat();
+        let messages = [
+            message(0, 0, 0, b"old"),
+            message(1, 0, 0, b""),
+            message(2, 1, 0, &[7; 300]),
+            message(4, 1, 1, &inner),
+        ];
+        [messages.concat(), batch(5, 10, 3, b"new")].concat()
+    }
+
+    #[test]
+    fn messages_of_before_record_batches_are_checked_by_their_own_checksums() {
+        let log = old_segment();
+        for portion in [1, 7, 61, 100, 1 << 20] {
+            assert_eq!(verify(&log, portion), None);
+        }
+        // The first message, value and all.
+        for at in (8..29).filter(|at| !(8..12).contains(at)) {
+            let mut flipped = log.clone();
+            flipped[at] ^= 0x40;
+            assert!(verify(&flipped, 64).is_some(), "byte {at}");
+        }
+        assert!(verify(&log[..40], 64).unwrap().contains("ends inside"));
+    }
+
+    #[test]
+    fn a_batch_whose_magic_turns_into_an_old_one_is_damage() {
+        let (log, _) = segment(0, 3, 40);
+        for start in [0, 101, 202] {
+            for magic in [0, 1] {
+                let mut flipped = log.clone();
+                flipped[start + 16] = magic;
+                let damage = verify(&flipped, 64).unwrap();
+                assert!(damage.contains(&format!("at byte {start}")), "{damage}");
+                // And what is behind it is still looked at.
+                flipped[start + 16] = 2;
+                assert_eq!(verify(&flipped, 64), None);
+            }
         }
     }
 

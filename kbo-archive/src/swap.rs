@@ -1,22 +1,26 @@
 //! Putting staged directories in the place of the live ones, and back: one atomic rename each.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use kbo_core::ids::RunId;
-use kbo_core::ports::node::SwapOutcome;
+use kbo_core::inventory::Dataset;
+use kbo_core::ports::node::{NodeErrorKind, SwapOutcome};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::error::{At, Error};
 use crate::facts::is_mount_point;
+use crate::lock::DirLock;
 use crate::stage::Staged;
 use crate::work::{self, DirSpec, Place};
 
 /// A directory, what was staged for it, and what stands there now.
 struct Side {
     place: Place,
+    dataset: Dataset,
     stage: PathBuf,
     staged: Staged,
     live: Option<Metadata>,
@@ -30,6 +34,7 @@ impl Side {
         };
         let live = look(&place.live)?;
         Ok(Some(Self {
+            dataset: spec.dataset,
             stage: Staged::dir(&place, run),
             place,
             staged,
@@ -55,6 +60,28 @@ impl Side {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Kafka's lock on the live log dir and on what takes its place: a Kafka that runs on either, in whatever container, is refused,
+    /// and one that is started meanwhile gives up.
+    fn lock(&self) -> Result<Vec<DirLock>, Error> {
+        let mut locks = vec![];
+        if self.dataset != Dataset::Data {
+            return Ok(locks);
+        }
+        for dir in [&self.place.live, &self.stage] {
+            if look(dir)?.is_some_and(|meta| meta.is_dir()) {
+                match DirLock::take(dir) {
+                    Ok(lock) => locks.extend(lock),
+                    // A full disk takes no lock file, and may be what the restore is for.
+                    Err(error) if error.kind() == NodeErrorKind::NoSpace => {
+                        tracing::warn!(path = %dir.display(), %error, "swapped without Kafka's lock");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(locks)
     }
 
     /// Renames what is staged and what is live into each other's place; a side that is missing stays missing, on the other side.
@@ -112,8 +139,30 @@ pub fn swap_back(run: &RunId, dirs: &[DirSpec]) -> Result<SwapOutcome, Error> {
     exchange_all(sides.iter().flatten().filter(|side| side.is_swapped()))
 }
 
+/// The datasets all of whose directories are the run's staged ones now.
+///
+/// # Errors
+/// Those of looking.
+pub fn swapped(run: &RunId, dirs: &[DirSpec]) -> Result<Vec<Dataset>, Error> {
+    let mut swapped = BTreeMap::new();
+    for spec in dirs {
+        let is_swapped = Side::of(run, spec)?.is_some_and(|side| side.is_swapped());
+        *swapped.entry(spec.dataset).or_insert(true) &= is_swapped;
+    }
+    Ok(swapped
+        .into_iter()
+        .filter_map(|(dataset, all)| all.then_some(dataset))
+        .collect())
+}
+
 fn exchange_all<'a>(sides: impl Iterator<Item = &'a Side>) -> Result<SwapOutcome, Error> {
     let mut outcome = SwapOutcome::AlreadySwapped;
+    let sides: Vec<&Side> = sides.collect();
+    // All of them before the first is renamed.
+    let mut locks = vec![];
+    for side in &sides {
+        locks.extend(side.lock()?);
+    }
     for side in sides {
         side.exchange()?;
         tracing::info!(path = %side.place.live.display(), "swapped");

@@ -4,9 +4,10 @@
 //! on the directory's filesystem, or neither link() nor rename() reaches it; and it must not be inside it, because Kafka
 //! refuses to start on an unknown directory in log.dirs.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 use kbo_core::ids::RunId;
@@ -44,7 +45,8 @@ impl Place {
     /// Resolves a directory. Neither it nor the directories that lead to it need exist.
     ///
     /// # Errors
-    /// A path that is not absolute, is the root, or goes through a dangling link.
+    /// A path that is not absolute, is the root, or goes through a link that dangles or that others can change; a work folder that
+    /// is not root's or this user's alone.
     pub fn of(spec: &DirSpec) -> Result<Self, Error> {
         let live = resolve(&spec.path)?;
         let (Some(parent), Some(name)) = (live.parent(), live.file_name()) else {
@@ -57,11 +59,13 @@ impl Place {
             Some(name) if name.len() <= 100 => format!("d-{name}"),
             _ => format!("h-{}", hex::encode(&Sha256::digest(name.as_encoded_bytes())[..12])),
         };
-        Ok(Self {
+        let place = Self {
             parent: parent.to_owned(),
             slug,
             live,
-        })
+        };
+        check_folder(&place.root())?;
+        Ok(place)
     }
 
     /// The folder of all runs, shared by all directories that stand here.
@@ -88,6 +92,9 @@ impl Place {
     pub fn create(&self, run: &RunId) -> Result<PathBuf, Error> {
         let folder = self.folder(run);
         create_all(&folder)?;
+        // Somebody may have been quicker than mkdir.
+        check_folder(&self.root())?;
+        check_folder(&folder)?;
         Ok(folder)
     }
 
@@ -196,7 +203,13 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {
     fs::File::open(path).and_then(|dir| dir.sync_all()).at("sync", path)
 }
 
+/// How many links a path may go through, as the kernel has it.
+const MAX_LINKS: usize = 40;
+
 /// The path without symbolic links, as far as it exists; what does not exist is appended as it is.
+///
+/// Only links that nobody but root and this user can change are gone through: kbo works here with the rights of root, and another
+/// link could lead it anywhere.
 fn resolve(path: &Path) -> Result<PathBuf, Error> {
     let normal = path.is_absolute() && !path.components().any(|part| matches!(part, Component::ParentDir));
     if !normal {
@@ -205,28 +218,120 @@ fn resolve(path: &Path) -> Result<PathBuf, Error> {
             path.display()
         )));
     }
-    let mut missing = Vec::new();
-    let mut existing = path;
-    loop {
-        match existing.canonicalize() {
-            Ok(mut resolved) => {
-                resolved.extend(missing.iter().rev());
-                return Ok(resolved);
-            }
+    let mut resolved = PathBuf::from("/");
+    let mut left: Vec<OsString> = parts(path);
+    let mut links = 0;
+    // The last link, and how much of the path was left behind it.
+    let mut last_link: Option<(PathBuf, usize)> = None;
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            resolved.pop();
+            continue;
+        }
+        let next = resolved.join(&part);
+        let meta = match fs::symlink_metadata(&next) {
+            Ok(meta) => meta,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if fs::symlink_metadata(existing).is_ok() {
+                // What is missing is a part of a link's target.
+                if let Some((link, _)) = last_link.filter(|(_, rest)| left.len() >= *rest) {
                     return Err(Error::state(format!(
                         "{} is a symbolic link to nothing",
-                        existing.display()
+                        link.display()
                     )));
                 }
-                let (Some(parent), Some(name)) = (existing.parent(), existing.file_name()) else {
-                    return Err(error).at("resolve", path);
-                };
-                missing.push(name);
-                existing = parent;
+                resolved = next;
+                resolved.extend(left.iter().rev());
+                return Ok(resolved);
             }
             Err(error) => return Err(error).at("resolve", path),
+        };
+        if !meta.is_symlink() {
+            resolved = next;
+            continue;
         }
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(Error::state(format!(
+                "{} goes through too many symbolic links",
+                path.display()
+            )));
+        }
+        let target = fs::read_link(&next).at("read the link", &next)?;
+        check_link(path, &next, &meta, &resolved)?;
+        last_link = Some((next, left.len()));
+        if target.is_absolute() {
+            resolved = PathBuf::from("/");
+        }
+        left.extend(parts(&target));
     }
+    Ok(resolved)
+}
+
+/// A path's components, the last one first.
+fn parts(path: &Path) -> Vec<OsString> {
+    let named = path.components().rev().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    });
+    named.collect()
+}
+
+/// Refuses a link that somebody else can change: its own, or one in a directory that others write to.
+fn check_link(path: &Path, link: &Path, meta: &Metadata, parent: &Path) -> Result<(), Error> {
+    let holder = fs::metadata(parent).at("look at", parent)?;
+    let is_sticky = holder.mode() & 0o1000 != 0;
+    let is_safe = is_trusted(meta.uid()) && is_trusted(holder.uid()) && (holder.mode() & 0o022 == 0 || is_sticky);
+    if is_safe {
+        return Ok(());
+    }
+    let whose = if is_trusted(meta.uid()) {
+        holder.uid()
+    } else {
+        meta.uid()
+    };
+    let whose = match is_trusted(whose) {
+        true => "others".to_owned(),
+        false => format!("user {whose}"),
+    };
+    Err(Error::State {
+        what: format!(
+            "{} leads through the symbolic link {}, which {whose} can change",
+            path.display(),
+            link.display()
+        ),
+        hint: Some("name the directory itself in kbo.toml, or give the link and the directory that it lies in to root"),
+    })
+}
+
+/// root, or the user that this runs as.
+fn is_trusted(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
+/// Refuses a folder of work that somebody else owns, may write to or has put a link in the place of.
+fn check_folder(folder: &Path) -> Result<(), Error> {
+    let meta = match fs::symlink_metadata(folder) {
+        Ok(meta) => meta,
+        Err(error) if is_gone(&error) => return Ok(()),
+        Err(error) => return Err(error).at("look at", folder),
+    };
+    let wrong = if meta.is_symlink() {
+        "is a symbolic link".to_owned()
+    } else if !meta.is_dir() {
+        "is no directory".to_owned()
+    } else if !is_trusted(meta.uid()) {
+        format!("belongs to user {}", meta.uid())
+    } else if meta.mode() & 0o022 != 0 {
+        format!("may be written by others (mode {:o})", meta.mode() & 0o7777)
+    } else {
+        return Ok(());
+    };
+    Err(Error::State {
+        what: format!(
+            "the work folder {} {wrong}: what lies there is not kbo's alone",
+            folder.display()
+        ),
+        hint: Some("see what is in it, and remove it (kbo makes its own), or give it to root with mode 0700"),
+    })
 }

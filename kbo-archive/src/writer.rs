@@ -105,13 +105,15 @@ pub fn write(
         (Err(Error::Interrupted), packed) => return Err(packed.err().unwrap_or(Error::Interrupted)),
         (Err(error), _) => return Err(error),
     };
+    let mut read = read;
     Ok(ArchiveReport {
         size,
         sha256,
         raw_size: read.raw_size,
         dirs,
-        files: read.files,
-        damage: read.damage,
+        files: std::mem::take(&mut read.files),
+        damage: read.into_damage(),
+        caveats: Vec::new(),
     })
 }
 
@@ -210,6 +212,28 @@ struct Read {
     raw_size: u64,
     files: Vec<FileRecord>,
     damage: Vec<String>,
+    /// How many more damaged segments there are than are named.
+    more_damage: usize,
+}
+
+/// Damaged segments of an archive beyond these are counted only: they go into the manifest, and a disk that dies may have damaged all.
+const MOST_DAMAGE: usize = 100;
+
+impl Read {
+    fn add_damage(&mut self, what: String) {
+        match self.damage.len() {
+            MOST_DAMAGE.. => self.more_damage += 1,
+            _ => self.damage.push(what),
+        }
+    }
+
+    fn into_damage(mut self) -> Vec<String> {
+        if self.more_damage > 0 {
+            self.damage
+                .push(format!("and {} more damaged segments", self.more_damage));
+        }
+        self.damage
+    }
 }
 
 /// Turns snapshots into tar, in buffers.
@@ -233,6 +257,7 @@ impl Packer {
                 raw_size: 0,
                 files: Vec::new(),
                 damage: Vec::new(),
+                more_damage: 0,
             },
             pack: None,
             segment: None,
@@ -290,7 +315,7 @@ impl Packer {
                         self.segment = Some((folder.to_owned(), last));
                     }
                     if let Some(damage) = verifier.finish() {
-                        self.found.damage.push(format!("{name}: {damage}"));
+                        self.found.add_damage(format!("{name}: {damage}"));
                     }
                 }
                 FileKind::File {

@@ -13,8 +13,10 @@ use kbo_core::container::Body;
 use kbo_core::ids::NodeName;
 use kbo_core::inventory::Node;
 use kbo_core::orchestrator::Orchestrator;
+use kbo_core::ports::clock::Clock;
 use kbo_core::ports::monitor::{Monitor, MonitorEvent};
-use kbo_core::ports::node::NodeTransport;
+use kbo_core::ports::node::{NodeTransport, Owner};
+use kbo_core::punctual::PunctualNode;
 use kbo_core::secret::Secret;
 use kbo_transport::agent::RemoteNode;
 use kbo_transport::docker::{DockerCarrier, DockerSettings};
@@ -82,6 +84,9 @@ pub(crate) fn compose_with(
         Reach::Planned(bodies, volumes) => transports(config, &bodies, volumes, &monitor, passphrases)?,
         Reach::Nothing => BTreeMap::new(),
     };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let punctual = |node| -> Arc<dyn NodeTransport> { Arc::new(PunctualNode::new(node, Arc::clone(&clock))) };
+    let nodes = nodes.into_iter().map(|(name, node)| (name, punctual(node))).collect();
     let store = DirStore::new(config.storage.cold.clone());
     let held = process_store(config, &cancel)?;
     let orchestrator = Orchestrator {
@@ -90,11 +95,12 @@ pub(crate) fn compose_with(
         cluster: config.cluster.clone(),
         nodes,
         store: Arc::new(held.clone()),
-        clock: Arc::new(SystemClock::default()),
+        clock,
         monitor,
         cancel,
         settings: config.settings.clone(),
         kbo_version: env!("CARGO_PKG_VERSION").to_owned(),
+        owner: this_process(),
     };
     Ok(Composed {
         orchestrator,
@@ -108,6 +114,23 @@ pub(crate) fn process_store(config: &Config, cancel: &Cancel) -> anyhow::Result<
     let program = StoreProgram::own().context("cannot find the running program to start the store's process")?;
     let (root, patience) = (config.storage.cold.clone(), config.settings.store_timeout);
     Ok(ProcessStore::new(root, program, patience, cancel.clone()))
+}
+
+/// How the nodes are to know this process.
+fn this_process() -> Owner {
+    Owner {
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        user: user().unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw())),
+        pid: std::process::id(),
+        ..Owner::default()
+    }
+}
+
+/// Whoever runs kbo, where the environment tells; the one who called sudo rather than root.
+pub(crate) fn user() -> Option<String> {
+    let mut names = ["SUDO_USER", "USER", "LOGNAME"].into_iter();
+    let user = names.find_map(|name| std::env::var(name).ok());
+    user.filter(|user| !user.chars().any(char::is_control))
 }
 
 fn transports(

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 use jiff::Timestamp;
 use kbo_archive::store::ProcessStore;
-use kbo_core::ids::ClusterName;
+use kbo_core::belonging::identity;
+use kbo_core::ids::{ClusterId, ClusterName};
 use kbo_core::last_run::{LastRuns, RunRecord, from_the_future};
 use kbo_core::manifest::BackupKind;
 use kbo_core::metrics::textfile;
@@ -19,6 +20,7 @@ pub(crate) async fn write(
     path: &Path,
     store: &ProcessStore,
     cluster: &ClusterName,
+    configured: Option<&ClusterId>,
     run: &RunRecord,
 ) -> anyhow::Result<()> {
     let now = Timestamp::now();
@@ -37,7 +39,7 @@ pub(crate) async fn write(
         runs.push((kind, known));
     }
     if runs.iter().any(|(_, runs)| runs.last_success.is_none()) {
-        from_backups(&mut runs, store, cluster, now).await;
+        from_backups(&mut runs, store, (cluster, configured), now).await;
     }
     let text = textfile(cluster.as_str(), &runs, now);
     // Its disk may hang, too, and the store's process may be gone by now.
@@ -53,7 +55,7 @@ pub(crate) async fn write(
 async fn from_backups(
     runs: &mut [(BackupKind, LastRuns)],
     store: &ProcessStore,
-    cluster: &ClusterName,
+    (cluster, configured): (&ClusterName, Option<&ClusterId>),
     now: Timestamp,
 ) {
     let listed = match store.list().await {
@@ -63,16 +65,23 @@ async fn from_backups(
             return;
         }
     };
+    let identity = match identity(store, cluster, configured, &listed).await {
+        Ok(identity) => identity,
+        Err(error) => {
+            tracing::warn!("whose backups there are is not known: {}", chain(&error));
+            return;
+        }
+    };
     let good = listed
         .iter()
         .rev()
-        .filter(|listed| condition(listed) == Condition::Good);
+        .filter(|listed| identity.owns(listed) && condition(listed) == Condition::Good);
     let manifests: Vec<_> = good.filter_map(|listed| listed.manifest.as_ref().ok()).collect();
     for (kind, runs) in runs.iter_mut().filter(|(_, runs)| runs.last_success.is_none()) {
         let newest = manifests
             .iter()
             // One from the future is of a wrong clock: it would be young for ever.
-            .find(|manifest| manifest.kind == *kind && manifest.cluster == *cluster && manifest.committed <= now);
+            .find(|manifest| manifest.kind == *kind && manifest.committed <= now);
         runs.last_success = newest.map(|manifest| RunRecord::of(manifest));
     }
 }

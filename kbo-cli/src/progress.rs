@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use kbo_core::ids::NodeName;
 use kbo_core::ports::monitor::{Monitor, MonitorEvent};
-use kbo_core::text::human;
+use kbo_core::text::{human, printable};
 
 /// How often a line is written where there is no terminal.
 const EVERY: Duration = Duration::from_secs(5);
@@ -60,7 +60,7 @@ impl Progress {
         match self {
             Progress::Quiet => {}
             // Prints above the bars.
-            Progress::Bars(bars) => drop(bars.multi.println(text)),
+            Progress::Bars(bars) => drop(bars.multi.println(printable(text))),
             Progress::Lines(_) => crate::output::error_line(text),
         }
     }

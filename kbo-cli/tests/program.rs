@@ -88,11 +88,11 @@ fn wrong_usage_and_configuration_are_exit_2_with_a_document() {
 #[test]
 fn a_store_of_a_later_format_is_exit_2_and_no_damage() {
     let scene = Scene::new();
-    fs::write(scene.store().join("kbo-store.json"), r#"{"format": 2}"#).unwrap();
+    fs::write(scene.store().join("kbo-store.json"), r#"{"format": 3}"#).unwrap();
     let (code, document) = scene.json(&["list"]);
     assert_eq!((code, &document["outcome"]), (2, &Value::from("usage")));
     let verdict = document["verdict"].as_str().unwrap();
-    assert!(verdict.contains("format 2"), "{verdict}");
+    assert!(verdict.contains("format 3"), "{verdict}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

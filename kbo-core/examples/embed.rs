@@ -17,7 +17,7 @@ use kbo_core::ids::NodeName;
 use kbo_core::manifest::BackupKind;
 use kbo_core::orchestrator::{BackupRequest, Orchestrator, RestoreRequest};
 use kbo_core::ports::monitor::{Monitor, MonitorEvent};
-use kbo_core::ports::node::NodeTransport;
+use kbo_core::ports::node::{NodeTransport, Owner};
 use kbo_core::ports::store::BackupStore;
 use kbo_core::preflight::refuses;
 use kbo_core::report::Report;
@@ -73,6 +73,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         cancel: Cancel::default(),
         settings: config.settings,
         kbo_version: env!("CARGO_PKG_VERSION").to_owned(),
+        // How the nodes, and whoever finds a lease on one, know this process.
+        owner: Owner::default(),
     };
 
     // One run at a time, and first of all what an earlier one left undone.

@@ -1,5 +1,6 @@
 //! Small files brought to many nodes, all or none: staged on every node first, then put in place on every node, else taken back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -11,6 +12,7 @@ use crate::ids::{NodeName, RunId};
 use crate::manifest::Sha256;
 use crate::ports::node::{FilesReport, FilesRequest, NewFile, NodeError, NodeTransport};
 use crate::report::{Failure, Outcome};
+use crate::text::some_of;
 
 /// A node and what is to lie there.
 pub struct Target {
@@ -161,7 +163,7 @@ impl Deployment {
             .iter()
             .enumerate()
             .filter(|(_, report)| report.previous.is_empty());
-        let failures: Vec<Failure> = none
+        let mut failures: Vec<Failure> = none
             .map(|(at, _)| Failure {
                 step: format!("look for earlier files in {}", self.dir),
                 node: Some(self.targets[at].node.name().clone()),
@@ -169,6 +171,9 @@ impl Deployment {
                 hint: Some("kbo certs deploy puts a set in place, with this one kept".to_owned()),
             })
             .collect();
+        if failures.is_empty() {
+            failures.extend(self.of_several_deployments(&before));
+        }
         let outcome = match (failures.is_empty(), self.cancel.is_asked()) {
             (true, false) => Outcome::Done,
             (true, true) => Outcome::Interrupted,
@@ -191,6 +196,43 @@ impl Deployment {
             }
         }
         Err(Undone::taken_back(failures, stuck))
+    }
+
+    /// Exchanged together, files that different deployments replaced would leave the nodes with sets that never stood side by side.
+    fn of_several_deployments(&self, reports: &[FilesReport]) -> Option<Failure> {
+        let mut deployments: BTreeMap<(RunId, bool), Vec<&NodeName>> = BTreeMap::new();
+        for (target, report) in self.targets.iter().zip(reports) {
+            // Agents of before this was told are taken as they are.
+            if let Some(kept) = &report.kept {
+                let nodes = deployments.entry((kept.run.clone(), kept.rolled_back)).or_default();
+                nodes.push(target.node.name());
+            }
+        }
+        if deployments.len() < 2 {
+            return None;
+        }
+        let told = |((run, rolled_back), nodes): (&(RunId, bool), &Vec<&NodeName>)| {
+            let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+            let since = if *rolled_back { ", rolled back since" } else { "" };
+            format!("{} keep those of deployment {run}{since}", some_of(&names))
+        };
+        let all: Vec<String> = deployments.iter().map(told).collect();
+        let last: Vec<String> = deployments
+            .last_key_value()
+            .map(|(_, nodes)| nodes.iter().map(ToString::to_string).collect())
+            .unwrap_or_default();
+        Some(Failure {
+            step: format!("compare the earlier files in {}", self.dir),
+            node: None,
+            message: format!(
+                "the nodes' earlier files are of different deployments: {}",
+                all.join("; ")
+            ),
+            hint: Some(format!(
+                "name the nodes of one deployment: kbo certs deploy --rollback {} takes back the last one",
+                last.join(" ")
+            )),
+        })
     }
 
     async fn exchange_back(&self, at: usize, found: &FilesReport) -> Result<(), Failure> {

@@ -85,13 +85,9 @@ fn parse_stamp(text: &str) -> Option<Timestamp> {
     civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
+/// From 3.7 on Kafka takes any text for a cluster id (`kafka-storage format -t my-cluster`); before, only its own `Uuid`s.
 fn is_cluster_id(text: &str) -> bool {
-    // Kafka's Uuid.toString: 16 bytes, base64url, no padding; the last character carries 2 bits only, and tutorials
-    // full of ids such as ...Qk show that Kafka's decoder does not insist on the other 4 being zero.
-    text.len() == 22
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    !text.is_empty() && text.len() <= 255 && text.trim() == text && !text.chars().any(char::is_control)
 }
 
 string_id!(
@@ -109,11 +105,11 @@ string_id!(
     "letters, digits, `.`, `_` and `-` only, beginning with a letter or digit, 128 at most"
 );
 string_id!(
-    /// Kafka's cluster id: 16 bytes in unpadded base64url (`org.apache.kafka.common.Uuid`).
+    /// Kafka's cluster id, as `kafka-storage format` was given it: usually 16 bytes in unpadded base64url, but any text is one.
     ClusterId,
     "cluster id",
     is_cluster_id,
-    "22 characters of base64url (A-Z a-z 0-9 - _), as `kafka-storage random-uuid` prints"
+    "a line of text without spaces around it, 255 bytes at most, as `cluster.id` in meta.properties has it"
 );
 string_id!(
     /// The id of a backup: the UTC second in which its run began, such as `20261122T030000Z`.
@@ -211,9 +207,18 @@ mod tests {
     }
 
     #[test]
-    fn cluster_ids_of_tutorials_are_accepted() {
-        assert!("AkU3OEVBNTcwNTJENDM2Qk".parse::<ClusterId>().is_ok());
-        assert!("AkU3OEVBNTcwNTJENDM2Q".parse::<ClusterId>().is_err());
-        assert!("AkU3OEVBNTcwNTJENDM2Q==".parse::<ClusterId>().is_err());
+    fn any_text_that_kafka_takes_is_a_cluster_id() {
+        for text in [
+            "AkU3OEVBNTcwNTJENDM2Qk",
+            "my-cluster",
+            "kafka cluster 1",
+            "Köln",
+            "AkU3OEVBNTcwNTJENDM2Q==",
+        ] {
+            assert!(text.parse::<ClusterId>().is_ok(), "{text:?}");
+        }
+        for text in ["", " ", " a", "a ", "a\nb", "a\u{1b}[2J", &"x".repeat(256)] {
+            assert!(text.parse::<ClusterId>().is_err(), "{text:?}");
+        }
     }
 }

@@ -75,6 +75,8 @@ pub struct Node {
     pub data: Vec<String>,
     /// Kafka's node.id where the operator wants it checked.
     pub node_id: Option<i32>,
+    /// The unit of the node's systemd by which the container is stopped and started; `None` for the engine itself.
+    pub unit: Option<String>,
 }
 
 impl Node {
@@ -239,6 +241,7 @@ mod tests {
             config: None,
             data: vec!["/data".to_owned()],
             node_id: None,
+            unit: None,
         }
     }
 

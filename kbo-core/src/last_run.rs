@@ -34,8 +34,16 @@ pub struct RunRecord {
     pub raw_bytes: u64,
     /// Bytes of all archives.
     pub stored_bytes: u64,
+    /// Whether the backup is one to count on: a run that is done may have archived nodes that had not stopped cleanly. Runs that kbo
+    /// 0.1.0 noted do not tell.
+    #[serde(default = "yes")]
+    pub good: bool,
     /// One sentence for a person.
     pub verdict: String,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl RunRecord {
@@ -58,6 +66,7 @@ impl RunRecord {
             window_seconds: manifest.window.map(|window| window.seconds),
             raw_bytes: manifest.raw_bytes(),
             stored_bytes: manifest.stored_bytes(),
+            good: true,
             verdict: format!("backup {} done", manifest.id),
         }
     }
@@ -105,7 +114,7 @@ impl LastRuns {
         if is_newer(&self.last) {
             self.last = Some(run.clone());
         }
-        if run.outcome.is_done() && is_newer(&self.last_success) {
+        if run.outcome.is_done() && run.good && is_newer(&self.last_success) {
             self.last_success = Some(run.clone());
         }
         if run.schedule.is_some() {
@@ -142,8 +151,21 @@ mod tests {
             window_seconds: None,
             raw_bytes: 0,
             stored_bytes: 0,
+            good: true,
             verdict: String::new(),
         }
+    }
+
+    #[test]
+    fn an_unclean_backup_is_no_success() {
+        let mut runs = LastRuns::default();
+        runs.take(&run(100, Outcome::Done, None));
+        runs.take(&RunRecord {
+            good: false,
+            ..run(200, Outcome::Done, None)
+        });
+        assert_eq!(runs.last.unwrap().ended.as_second(), 200);
+        assert_eq!(runs.last_success.unwrap().ended.as_second(), 100);
     }
 
     #[test]

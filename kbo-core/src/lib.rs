@@ -1,6 +1,7 @@
 //! The domain of kbo: what a cluster is, how it is stopped and started safely, what a run does step by step and how each step
 //! is undone. No I/O: the world is behind the [`ports`].
 
+pub mod belonging;
 pub mod cancel;
 pub mod config;
 pub mod container;
@@ -17,6 +18,7 @@ pub mod orchestrator;
 pub mod plan;
 pub mod ports;
 pub mod preflight;
+pub mod punctual;
 pub mod report;
 pub mod retention;
 pub mod schedule;

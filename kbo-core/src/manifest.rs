@@ -76,6 +76,14 @@ pub struct Manifest {
     /// Why and how the guarantees are weaker than usual; empty for a clean backup.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caveats: Vec<String>,
+    /// What was found damaged of the source data while they were archived as they were; empty where all was sound. `None` in backups
+    /// of kbo 0.1.0, which told it among the caveats; their `SHA256SUMS` need not list the manifest, either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Vec<String>>,
+    /// Partitions that were not whole before the backup: no leader, a replica that is dead or on an offline log dir. The backup is
+    /// good for all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
     /// The nodes, in start order.
     pub nodes: Vec<NodeRecord>,
     /// The archives, in the order of the nodes.
@@ -110,6 +118,9 @@ pub struct NodeRecord {
     /// Proof that Kafka had stopped cleanly before the snapshot; absent for a backup of configuration only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clean_stop: Option<CleanStopProof>,
+    /// Whether its lack of a clean stop was known before the backup and accepted: a dead broker, or one with a log dir offline.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub degraded: bool,
 }
 
 /// One archive: a node's dataset as tar.zst.
@@ -254,6 +265,26 @@ impl ArchiveRecord {
 }
 
 impl Manifest {
+    /// What was found damaged of the source data; nothing where all was sound.
+    pub fn source_damage(&self) -> Vec<&str> {
+        match &self.damage {
+            Some(damage) => damage.iter().map(String::as_str).collect(),
+            // Every damage of a segment ends in its place, and no other caveat has one.
+            None => {
+                let caveats = self.caveats.iter().map(String::as_str);
+                caveats.filter(|caveat| caveat.contains(", at byte ")).collect()
+            }
+        }
+    }
+
+    /// Whether a node was archived that had not stopped cleanly. Kafka recovers what it had not closed, and nobody can tell what that
+    /// leaves out. A node that was not whole before the backup does not count: such a backup was asked for, and is called degraded.
+    pub fn is_unclean(&self) -> bool {
+        let whole = self.nodes.iter().filter(|node| !node.degraded);
+        let mut proofs = whole.filter_map(|node| node.clean_stop.as_ref());
+        proofs.any(|proof| !proof.clean)
+    }
+
     /// The archive of a node's dataset.
     pub fn archive(&self, node: &NodeName, dataset: Dataset) -> Option<&ArchiveRecord> {
         self.archives
@@ -264,6 +295,19 @@ impl Manifest {
     /// Bytes of all files in all archives.
     pub fn raw_bytes(&self) -> u64 {
         self.archives.iter().map(|archive| archive.raw_size).sum()
+    }
+
+    /// Stored bytes per raw byte of a dataset; nothing where the backup holds none of it.
+    pub fn ratio(&self, dataset: Dataset) -> Option<f64> {
+        let archives = self.archives.iter().filter(|archive| archive.dataset == dataset);
+        let (raw, stored) = archives.fold((0_u64, 0_u64), |(raw, stored), archive| {
+            (
+                raw.saturating_add(archive.raw_size),
+                stored.saturating_add(archive.size),
+            )
+        });
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        (raw > 0).then(|| stored as f64 / raw as f64)
     }
 
     /// Bytes of all archives.

@@ -154,6 +154,7 @@ mod tests {
             window_seconds: (kind == BackupKind::Cluster).then_some(8.25),
             raw_bytes: 1_234_567,
             stored_bytes: 456,
+            good: true,
             verdict: String::new(),
         }
     }

@@ -170,6 +170,9 @@ pub struct Report {
     /// What a person has to look at though the run is done; not empty where the outcome is [`Outcome::Attention`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attention: Vec<String>,
+    /// Nodes that had not stopped cleanly when they were archived: the backup is there, and counts for no good one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unclean: Vec<NodeName>,
     /// What preflight found.
     pub findings: Vec<Finding>,
     /// What went wrong, first things first; the undo's own failures last.

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::ids::BackupId;
@@ -64,6 +64,8 @@ impl Policies {
 pub enum Condition {
     /// Archives are missing, or are not of the size that the manifest tells.
     Incomplete,
+    /// All of it, but of source data that were found damaged while they were archived.
+    Damaged,
     /// All of it, but of nodes that had not stopped cleanly.
     Unclean,
     /// All of it.
@@ -164,10 +166,94 @@ pub fn decide(now: Timestamp, policies: &Policies, candidates: &[Candidate]) -> 
     decisions
 }
 
+/// What a person should look at before a rotation removes anything; nothing where it may go on.
+///
+/// `of_this_run` is the backup that the run has just made, if any: what speaks of the time since the last run is not its own.
+pub fn doubt(
+    now: Timestamp,
+    policies: &Policies,
+    candidates: &[Candidate],
+    decisions: &[Decision],
+    of_this_run: Option<&BackupId>,
+) -> Option<String> {
+    let newest = candidates
+        .iter()
+        .filter(|candidate| !candidate.pinned)
+        .filter_map(|candidate| Some((candidate.created?, &candidate.id)))
+        .max();
+    if let Some((created, id)) = newest
+        && created.duration_since(now) > CLOCKS_MAY_DIFFER
+    {
+        return Some(format!(
+            "backup {id} is dated {} after this machine's time ({now}): a clock was or is wrong; correct the clock, or pin that backup if it is the one that is misdated",
+            lasting(created.duration_since(now))
+        ));
+    }
+    let going: Vec<&Decision> = decisions.iter().filter(|decision| !decision.keep).collect();
+    let earlier: Vec<Candidate> = candidates
+        .iter()
+        .filter(|candidate| Some(&candidate.id) != of_this_run)
+        .cloned()
+        .collect();
+    let last = earlier.iter().filter_map(|candidate| candidate.created).max()?;
+    let since = now.duration_since(last);
+    let usual = usual_gap(&earlier);
+    let is_usual = since <= usual;
+    // What would have stayed when the last run rotated, and goes now, is what the time since then explains.
+    let stayed = decide(last, policies, &earlier);
+    let explained = |decision: &&&Decision| {
+        is_usual
+            && stayed
+                .iter()
+                .any(|then| then.id == decision.id && then.kind == decision.kind && then.keep)
+    };
+    let beyond = going.len() - going.iter().filter(explained).count();
+    if beyond <= 3 || beyond * 2 <= candidates.len() {
+        return None;
+    }
+    let (going, all) = (going.len(), candidates.len());
+    Some(match is_usual {
+        false => format!(
+            "it would remove {going} of {all} backups, and the last one before this run is {} old ({last}): has this machine's clock jumped?",
+            lasting(since)
+        ),
+        true => format!(
+            "it would remove {going} of {all} backups, {beyond} more than the {} since the last one ({last}) explain: has [retention] or the clock changed?",
+            lasting(since)
+        ),
+    })
+}
+
+/// Two clocks that are well may differ by as much.
+const CLOCKS_MAY_DIFFER: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long a pause between runs may last before a clock that jumped is as likely: three times what is usual between this store's
+/// backups, and a week with a day to spare in any case.
+fn usual_gap(candidates: &[Candidate]) -> SignedDuration {
+    let mut times: Vec<Timestamp> = candidates.iter().filter_map(|candidate| candidate.created).collect();
+    times.sort_unstable();
+    let mut gaps: Vec<SignedDuration> = times.windows(2).map(|pair| pair[1].duration_since(pair[0])).collect();
+    gaps.sort_unstable();
+    let median = gaps.get(gaps.len() / 2).copied().unwrap_or_default();
+    median.saturating_mul(3).max(SignedDuration::from_hours(8 * 24))
+}
+
+/// A length of time in the unit that tells most.
+fn lasting(time: SignedDuration) -> String {
+    let (minutes, hours) = (time.as_mins(), time.as_hours());
+    match (hours, minutes) {
+        (48.., _) => format!("{} days", hours / 24),
+        (2.., _) => format!("{hours} h"),
+        (_, 2..) => format!("{minutes} min"),
+        _ => format!("{} s", time.as_secs()),
+    }
+}
+
 fn last_of_its_kind(condition: Condition) -> &'static str {
     match condition {
         Condition::Good => "the last good one of its kind",
         Condition::Unclean => "the last whole one of its kind, though not stopped cleanly",
+        Condition::Damaged => "the last whole one of its kind, though of damaged data",
         Condition::Incomplete => "the last one of its kind, though not whole",
     }
 }
@@ -229,16 +315,17 @@ fn by_number(
         }),
     ];
     for (count, name, period_of) in periods {
-        // Of each period the newest good one, or the newest where none is good.
-        let mut chosen: BTreeMap<Reverse<(i16, i16)>, usize> = BTreeMap::new();
+        // Of each period the newest good one. Periods that have none come after all that have one: else a month of bad nights would
+        // take the places of the good ones before it.
+        let mut good: BTreeMap<Reverse<(i16, i16)>, usize> = BTreeMap::new();
+        let mut others: BTreeMap<Reverse<(i16, i16)>, usize> = BTreeMap::new();
         for (created, at) in newest_first {
-            let best = chosen.entry(Reverse(period_of(*created))).or_insert(*at);
-            if is_good(*at) && !is_good(*best) {
-                *best = *at;
-            }
+            let of_its_like = if is_good(*at) { &mut good } else { &mut others };
+            of_its_like.entry(Reverse(period_of(*created))).or_insert(*at);
         }
+        others.retain(|period, _| !good.contains_key(period));
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        for at in chosen.into_values().take(count) {
+        for at in good.into_values().chain(others.into_values()).take(count) {
             decisions[at].reasons.push(format!("the newest of its {name}"));
         }
     }
@@ -251,7 +338,6 @@ fn days_between(from: Timestamp, to: Timestamp) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
     use proptest::prelude::*;
 
     use super::*;
@@ -340,6 +426,13 @@ mod tests {
         assert_eq!(kept(last, &candidates), [true, false, true]);
         // Where there is no other it counts.
         assert_eq!(kept(weekly, &candidates[1..]), [true, true]);
+        // A newer week that has nothing but an unclean one takes no place from an older week with a good one.
+        let one_week = Policy {
+            keep_weekly: 1,
+            ..weekly
+        };
+        let weeks = [aged(30 * week), unclean(20 * week), unclean(10 * week)];
+        assert_eq!(kept(one_week, &weeks), [true, false, false]);
     }
 
     #[test]
@@ -448,9 +541,94 @@ mod tests {
         assert_eq!(kept(Policy::default(), &candidates), [true, true, true]);
     }
 
+    /// What [`doubt`] says at a time, of nightly backups up to a week ago and older ones.
+    fn doubted(policy: Policy, at: Timestamp, candidates: &[Candidate]) -> Option<String> {
+        let policies = policies(policy);
+        doubt(at, &policies, candidates, &decide(at, &policies, candidates), None)
+    }
+
+    fn nightly(count: i64) -> Vec<Candidate> {
+        (0..count).rev().map(|day| aged(day * 24 + 1)).collect()
+    }
+
+    #[test]
+    fn a_rotation_that_only_time_explains_is_not_doubted() {
+        let policy = Policy {
+            days: 30,
+            ..Policy::default()
+        };
+        assert_eq!(doubted(policy, now(), &nightly(60)[29..]), None);
+        // A week's holiday, with a week's retention: all but the last go, and time explains it.
+        let week = Policy {
+            days: 7,
+            ..Policy::default()
+        };
+        let later = now() + SignedDuration::from_hours(7 * 24);
+        let kept = nightly(7);
+        assert_eq!(doubted(week, later, &kept), None);
+        assert_eq!(
+            decide(later, &policies(week), &kept)
+                .iter()
+                .filter(|one| one.keep)
+                .count(),
+            1
+        );
+        // Every hour's of a day, kept for half a day: more than half go each night.
+        let hourly: Vec<Candidate> = (0..40)
+            .rev()
+            .map(aged)
+            .map(|one| Candidate {
+                kind: BackupKind::Config,
+                ..one
+            })
+            .collect();
+        let half = Policy {
+            days: 1,
+            ..Policy::default()
+        };
+        assert_eq!(
+            doubted(half, now() + SignedDuration::from_hours(24), &hourly[16..]),
+            None
+        );
+        // Three of four are few enough to be meant.
+        assert_eq!(doubted(half, now(), &nightly(4)), None);
+    }
+
+    #[test]
+    fn a_policy_that_would_take_most_of_what_there_is_is_doubted() {
+        let three = Policy {
+            days: 3,
+            ..Policy::default()
+        };
+        let why = doubted(three, now(), &nightly(30)).unwrap();
+        assert!(why.contains("27 of 30") && why.contains("[retention]"), "{why}");
+    }
+
+    #[test]
+    fn a_clock_that_jumped_is_doubted_in_either_direction() {
+        let ahead = now() + SignedDuration::from_hours(60 * 24);
+        let why = doubted(Policy::default(), ahead, &nightly(30)).unwrap();
+        assert!(why.contains("29 of 30") && why.contains("jumped"), "{why}");
+        let back = now() - SignedDuration::from_hours(5);
+        let mut store = nightly(30);
+        let why = doubted(Policy::default(), back, &store).unwrap();
+        assert!(
+            why.contains("4 h after") && why.contains(store[29].id.as_str()),
+            "{why}"
+        );
+        // A misdated backup that somebody has looked at and pinned is no reason any more.
+        store[29].pinned = true;
+        store[28].created = Some(back);
+        assert_eq!(doubted(Policy::default(), back, &store), None);
+        // Clocks of two machines need not agree to the second.
+        let little = store[28].created.unwrap() - SignedDuration::from_secs(20);
+        assert_eq!(doubted(Policy::default(), little, &store), None);
+    }
+
     fn any_candidate() -> impl Strategy<Value = Candidate> {
         let condition = prop_oneof![
             1 => Just(Condition::Incomplete),
+            1 => Just(Condition::Damaged),
             1 => Just(Condition::Unclean),
             3 => Just(Condition::Good)
         ];
@@ -494,7 +672,7 @@ mod tests {
                 prop_assert!(*keep || !protected);
             }
             for kind in BackupKind::ALL {
-                for least in [Condition::Incomplete, Condition::Unclean, Condition::Good] {
+                for least in [Condition::Incomplete, Condition::Damaged, Condition::Unclean, Condition::Good] {
                     // The newest of those that are at least so good: were all better ones gone, it would be the last.
                     let of_kind = |c: &Candidate| c.kind == kind && c.condition >= least;
                     let past = |c: &Candidate| c.created.is_some_and(|created| created <= now());

@@ -180,6 +180,7 @@ mod tests {
             config: Some("/etc/kafka".to_owned()),
             data: vec!["/data".to_owned()],
             node_id: None,
+            unit: None,
         };
         Cluster::new(
             vec![

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use kbo_core::cancel::Cancel;
 use kbo_core::deploy::{Deployment, Target, Undone};
-use kbo_core::ids::NodeName;
+use kbo_core::ids::{NodeName, RunId};
 use kbo_core::manifest::Sha256;
 use kbo_core::ports::node::*;
 use kbo_core::ports::stream::{ByteSink, ByteSource};
@@ -78,6 +78,18 @@ impl NodeTransport for Dir {
         if strike == Some(true) { Err(broken()) } else { done }
     }
     async fn facts(&self, _: &FactsRequest) -> Result<NodeFacts, NodeError> {
+        other()
+    }
+    async fn claim(&self, _: &Claim) -> Result<ClaimReport, NodeError> {
+        other()
+    }
+    async fn holds(&self, _: &RunId) -> Result<Held, NodeError> {
+        other()
+    }
+    async fn agree(&self, _: &RunId) -> Result<(), NodeError> {
+        other()
+    }
+    async fn forgo(&self, _: &RunId) -> Result<(), NodeError> {
         other()
     }
     async fn state(&self) -> Result<ContainerState, NodeError> {
@@ -285,6 +297,32 @@ async fn a_rollback_exchanges_old_and_new_on_all_nodes() {
     assert_eq!(scene.is_old(), [true; 3]);
     scene.deployment.roll_back().await.unwrap();
     assert_eq!(scene.is_new(), [true; 3]);
+}
+
+#[tokio::test]
+async fn a_rollback_is_refused_where_nodes_keep_files_of_different_deployments() {
+    let mut scene = Scene::new();
+    scene.deployment.run().await.unwrap();
+    // A second deployment reaches one node only.
+    let all = std::mem::take(&mut scene.deployment.targets);
+    let (some, others): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|target| target.node.name() == &scene.dirs[1].name);
+    scene.deployment.targets = some;
+    scene.deployment.run = "20261130T030000Z".parse().unwrap();
+    scene.deployment.run().await.unwrap();
+    let before: Vec<FilesDir> = scene.dirs.iter().map(|dir| dir.disk.lock().unwrap().clone()).collect();
+    scene.deployment.targets.extend(others);
+    let undone = scene.deployment.roll_back().await.unwrap_err();
+    assert_eq!(undone.outcome, Outcome::Refused);
+    let told = undone.failures[0].to_string();
+    let last = format!("--rollback {} takes back the last one", scene.dirs[1].name);
+    assert!(told.contains("20261130T030000Z") && told.contains(&last), "{told}");
+    let after: Vec<FilesDir> = scene.dirs.iter().map(|dir| dir.disk.lock().unwrap().clone()).collect();
+    assert_eq!(before, after);
+    // Those of one deployment are rolled back.
+    scene.deployment.targets.truncate(1);
+    scene.deployment.roll_back().await.unwrap();
 }
 
 #[tokio::test]

@@ -149,6 +149,7 @@ fn node(dir: &Path) -> RemoteNode<ChildCarrier> {
 fn spec(dir: &Path, container: &str, socket: &str) -> NodeSpec {
     let data = dir.join("node/data");
     NodeSpec {
+        unit: None,
         engine_paths: Vec::new(),
         seen_paths: Vec::new(),
         node: "b1".parse().unwrap(),

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use kbo_core::ids::RunId;
 use kbo_core::manifest::Sha256;
-use kbo_core::ports::files::{FilesReport, FilesRequest, NewFile, PlacedFile};
+use kbo_core::ports::files::{FilesReport, FilesRequest, KeptOf, NewFile, PlacedFile};
 use rustix::fs::Stat;
 use sha2::Digest;
 
@@ -55,6 +55,7 @@ pub fn carry_out(dir: &Path, request: &FilesRequest, owner: Option<(u32, u32)>) 
             return Ok(FilesReport {
                 files: vec![],
                 previous: vec![],
+                kept: None,
             });
         }
         (None, FilesRequest::Commit { run, .. }) => return Err(nothing_staged(label, run)),
@@ -107,6 +108,7 @@ fn stage(dir: &Folder, run: &RunId, files: &[NewFile]) -> Result<FilesReport, Er
     Ok(FilesReport {
         files: placed,
         previous: previous(dir)?,
+        kept: kept_of(dir),
     })
 }
 
@@ -314,6 +316,7 @@ fn report<'a>(dir: &Folder, names: impl Iterator<Item = &'a str>) -> Result<File
     Ok(FilesReport {
         files,
         previous: previous(dir)?,
+        kept: kept_of(dir),
     })
 }
 
@@ -329,6 +332,14 @@ fn previous(dir: &Folder) -> Result<Vec<String>, Error> {
         }
     }
     Ok(names)
+}
+
+fn kept_of(dir: &Folder) -> Option<KeptOf> {
+    let (_, record) = kept(dir).ok().flatten()?;
+    Some(KeptOf {
+        run: record.run,
+        rolled_back: record.rolled_back,
+    })
 }
 
 fn placed_file(dir: &Folder, name: &str, mut file: File, stat: &Stat) -> Result<PlacedFile, Error> {

@@ -6,6 +6,9 @@
 mod hold;
 pub(crate) mod index;
 mod pack;
+mod whole;
+
+pub use whole::prove_whole;
 
 use std::fs;
 use std::io;

@@ -1,6 +1,7 @@
 //! `manifest.json` on disk: written with one line per file of an archive, read with every name in it distrusted.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
@@ -12,8 +13,10 @@ use kbo_core::ports::store::StoreError;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
+use sha2::Digest;
 
 use super::durable::{format, io};
+use super::verify::sums_findings;
 use crate::{records, regular};
 
 /// The commit record's file name.
@@ -52,19 +55,36 @@ pub(super) fn write(manifest: &Manifest, to: &mut dyn Write) -> io::Result<()> {
     to.write_all(b"\n")
 }
 
-/// Reads the manifest of the backup in `dir`, file lists and all.
+/// Reads the manifest of the backup in `dir`, file lists and all, for somebody who is going to act on it: it has to be the one that
+/// `SHA256SUMS` knows.
 pub(super) fn read(dir: &Path, id: &BackupId) -> Result<Manifest, StoreError> {
-    let manifest: Manifest = parse(dir)?;
-    check(&manifest, id).map_err(|why| format(&dir.join(MANIFEST), why))?;
+    let Hashed { document, sha256 } = parse::<Manifest>(dir)?;
+    check(&document, id).map_err(|why| format(&dir.join(MANIFEST), why))?;
+    as_summed(dir, &document, sha256)?;
+    Ok(document)
+}
+
+/// The same without the lists of files, which are nearly all of it: a listing of many backups then takes no memory to speak of.
+pub(super) fn read_head(dir: &Path, id: &BackupId) -> Result<Manifest, StoreError> {
+    let Hashed { document, sha256 } = parse::<Head>(dir)?;
+    let manifest = Manifest::from(document);
+    check_names(&manifest, id).map_err(|why| format(&dir.join(MANIFEST), why))?;
+    as_summed(dir, &manifest, sha256)?;
     Ok(manifest)
 }
 
-/// Reads the manifest of the backup in `dir` without the lists of files, which are nearly all of it: a listing of many
-/// backups then takes no memory to speak of.
-pub(super) fn read_head(dir: &Path, id: &BackupId) -> Result<Manifest, StoreError> {
-    let manifest = Manifest::from(parse::<Head>(dir)?);
-    check_names(&manifest, id).map_err(|why| format(&dir.join(MANIFEST), why))?;
-    Ok(manifest)
+/// Reads a manifest whether `SHA256SUMS` agrees or not, to say what else is wrong; gives the hash of its bytes, too.
+pub(super) fn read_whatever_sums_say(dir: &Path, id: &BackupId) -> Result<(Manifest, Sha256), StoreError> {
+    let Hashed { document, sha256 } = parse::<Manifest>(dir)?;
+    check(&document, id).map_err(|why| format(&dir.join(MANIFEST), why))?;
+    Ok((document, sha256))
+}
+
+fn as_summed(dir: &Path, manifest: &Manifest, sha256: Sha256) -> Result<(), StoreError> {
+    match sums_findings(dir, manifest, sha256).first() {
+        None => Ok(()),
+        Some(finding) => Err(format(dir, finding)),
+    }
 }
 
 /// The manifest of the backup `id` from its text, checked as one that lies in a store.
@@ -98,6 +118,12 @@ fn check_names(manifest: &Manifest, id: &BackupId) -> Result<(), String> {
             manifest.id
         ));
     }
+    if BackupId::at(manifest.created) != *id {
+        return Err(format!(
+            "it says that its run began at {}, which is not the time in its id {id}",
+            manifest.created
+        ));
+    }
     let (mut names, mut owners) = (HashSet::new(), HashSet::new());
     for archive in &manifest.archives {
         let name = &archive.name;
@@ -124,29 +150,59 @@ fn other_format(number: u32) -> String {
     format!("the manifest has format {number}, this version of kbo knows format {FORMAT}: use a newer kbo")
 }
 
-fn parse<T: DeserializeOwned>(dir: &Path) -> Result<T, StoreError> {
+/// A document, and the hash of the bytes that it was read from.
+struct Hashed<T> {
+    document: T,
+    sha256: Sha256,
+}
+
+fn parse<T: DeserializeOwned>(dir: &Path) -> Result<Hashed<T>, StoreError> {
     let path = dir.join(MANIFEST);
     let error = match from_file::<T>(&path)? {
         Ok(document) => return Ok(document),
         Err(error) => error,
     };
     match from_file::<Number>(&path)? {
-        Ok(number) if number.format != FORMAT => Err(format(&path, other_format(number.format))),
+        Ok(Hashed { document, .. }) if document.format != FORMAT => Err(format(&path, other_format(document.format))),
         _ => Err(format(&path, format!("the manifest cannot be read: {error}"))),
     }
 }
 
-fn from_file<T: DeserializeOwned>(path: &Path) -> Result<Result<T, serde_json::Error>, StoreError> {
+fn from_file<T: DeserializeOwned>(path: &Path) -> Result<Result<Hashed<T>, serde_json::Error>, StoreError> {
     let mut file = regular::open(path).map_err(io("open", path))?;
     let size = file.metadata().map_err(io("read", path))?.len();
     if size <= READ_WHOLE {
         let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
         file.read_to_end(&mut text).map_err(io("read", path))?;
-        return Ok(serde_json::from_slice(&text));
+        let sha256 = Sha256(sha2::Sha256::digest(&text).into());
+        return Ok(serde_json::from_slice(&text).map(|document| Hashed { document, sha256 }));
     }
-    match serde_json::from_reader(BufReader::with_capacity(256 * 1024, file)) {
+    let mut hashing = Hashing {
+        file: BufReader::with_capacity(256 * 1024, file),
+        hasher: sha2::Sha256::new(),
+    };
+    match serde_json::from_reader(&mut hashing) {
         Err(error) if error.is_io() => Err(io("read", path)(error.into())),
-        parsed => Ok(parsed),
+        Err(error) => Ok(Err(error)),
+        Ok(document) => {
+            // Nothing but blanks is left, or the parser would have said so.
+            let sha256 = Sha256(hashing.hasher.finalize().into());
+            Ok(Ok(Hashed { document, sha256 }))
+        }
+    }
+}
+
+/// Hashes what is read.
+struct Hashing {
+    file: BufReader<File>,
+    hasher: sha2::Sha256,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(bytes)?;
+        self.hasher.update(&bytes[..read]);
+        Ok(read)
     }
 }
 
@@ -165,6 +221,9 @@ struct Head {
     window: Option<Window>,
     #[serde(default)]
     caveats: Vec<String>,
+    #[serde(default)]
+    damage: Option<Vec<String>>,
+    degraded: Vec<String>,
     nodes: Vec<NodeRecord>,
     archives: Vec<ArchiveHead>,
 }
@@ -195,6 +254,8 @@ impl From<Head> for Manifest {
             committed: head.committed,
             window: head.window,
             caveats: head.caveats,
+            damage: head.damage,
+            degraded: head.degraded,
             nodes: head.nodes,
             archives: head.archives.into_iter().map(ArchiveRecord::from).collect(),
         }

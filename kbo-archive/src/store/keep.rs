@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use kbo_core::ids::BackupId;
 use kbo_core::ports::store::{Pin, StoreError};
+use kbo_core::text::one_line;
 
 use super::document::{PIN, PIN_TEMP};
 use super::durable::{ensure_dir, format, io as failed, remove_file, sync_dir, write_new};
 use super::layout::{Found, Layout};
 use super::reading;
+use super::sealed;
 use super::sweep::{discard, drop_empty_dates};
 
 /// A reason is a line or two.
@@ -94,22 +96,37 @@ pub(super) fn remove(layout: &Layout, id: &BackupId) -> Result<(), StoreError> {
 
 /// Why a backup is pinned, where somebody said so.
 pub(super) fn read_pin(dir: &Path) -> Option<Pin> {
-    let mut text = Vec::new();
-    let file = crate::regular::open(&dir.join(PIN)).ok()?;
-    file.take(LONGEST_PIN).read_to_end(&mut text).ok()?;
-    let mut pin: Pin = serde_json::from_slice(&text).ok()?;
+    let mut pin = open_pin(dir).ok()??;
     // It goes to a terminal, and anybody may have written it.
     for text in [&mut pin.reason, &mut pin.by].into_iter().flatten() {
-        *text = text.replace(char::is_control, " ");
+        *text = one_line(text).into_owned();
     }
     Some(pin)
 }
 
-fn write(dir: &Path, pin: &Pin) -> Result<(), StoreError> {
+/// The pin in a folder; nothing where there is none.
+///
+/// # Errors
+/// It cannot be read, or is not as it was written.
+pub(super) fn open_pin(dir: &Path) -> Result<Option<Pin>, String> {
+    let mut text = Vec::new();
+    let file = match crate::regular::open(&dir.join(PIN)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    file.take(LONGEST_PIN)
+        .read_to_end(&mut text)
+        .map_err(|error| error.to_string())?;
+    sealed::unseal(&text).map(Some)
+}
+
+/// Writes the reason of a pin into a folder, durably.
+pub(super) fn write(dir: &Path, pin: &Pin) -> Result<(), StoreError> {
     let (temp, path) = (dir.join(PIN_TEMP), dir.join(PIN));
-    let text = serde_json::to_vec_pretty(pin).map_err(|error| format(&path, error.to_string()))?;
+    let text = sealed::seal(pin).map_err(|why| format(&path, why))?;
     remove_file(&temp)?;
-    write_new(&temp, &text)?;
+    write_new(&temp, text.as_bytes())?;
     fs::rename(&temp, &path).map_err(failed("write", &path))?;
     sync_dir(dir)
 }

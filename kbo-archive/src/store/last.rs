@@ -38,7 +38,12 @@ pub(super) fn read(layout: &Layout, cluster: &ClusterName, kind: BackupKind) -> 
     file.take(LONGEST)
         .read_to_string(&mut text)
         .map_err(failed("read", &path))?;
-    serde_json::from_str(&text).map_err(|error| format(&path, error.to_string()))
+    parsed(text.as_bytes()).map_err(|why| format(&path, why))
+}
+
+/// The note from its text.
+pub(super) fn parsed(text: &[u8]) -> Result<LastRuns, String> {
+    serde_json::from_slice(text).map_err(|error| error.to_string())
 }
 
 /// Notes a run, whatever runs beside it.

@@ -12,11 +12,17 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{MANIFEST, archive_name_problem};
 use super::durable::{ensure_dir, format, io, open_or_create, remove_file, sync_dir, write_new};
+use super::sealed;
 
 /// The format of a store's tree that this version writes and reads.
-pub(super) const STORE_FORMAT: u32 = 1;
+/// Written since journals, manifests and leases tell what version 0.1.0 does not know of, so that it refuses the store rather
+/// than misread it. What format 1 holds is read as it is; the first run that writes raises the number.
+pub(super) const STORE_FORMAT: u32 = 2;
+const OLDEST_FORMAT: u32 = 1;
 
 const STORE_FILE: &str = "kbo-store.json";
+/// Bytes of it; some hundred are usual.
+const LONGEST_RECORD: u64 = 1 << 20;
 const CONTROL: &str = ".kbo";
 /// How the folder of a backup is called while it is being removed; hidden, so that no listing takes it for a backup.
 const TRASH_PREFIX: &str = ".trash-";
@@ -25,6 +31,8 @@ const TRASH_PREFIX: &str = ".trash-";
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     root: PathBuf,
+    /// Whether backups are looked for though the store's own record is damaged.
+    is_tolerant: bool,
 }
 
 /// The content of `kbo-store.json`.
@@ -84,7 +92,17 @@ impl Found {
 
 impl Layout {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self {
+            root,
+            is_tolerant: false,
+        }
+    }
+
+    pub(super) fn tolerant(&self) -> Self {
+        Self {
+            root: self.root.clone(),
+            is_tolerant: true,
+        }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -97,6 +115,16 @@ impl Layout {
 
     pub(super) fn journals(&self, cluster: &ClusterName) -> PathBuf {
         self.root.join(CONTROL).join("journal").join(cluster.as_str())
+    }
+
+    /// The cluster id that the backups of a name are to have.
+    pub(super) fn identity(&self, cluster: &ClusterName) -> PathBuf {
+        self.notes("identity").join(format!("{cluster}.json"))
+    }
+
+    /// A folder of notes.
+    pub(super) fn notes(&self, what: &str) -> PathBuf {
+        self.root.join(CONTROL).join(what)
     }
 
     /// What the last runs of a kind came to.
@@ -128,12 +156,29 @@ impl Layout {
         dir
     }
 
-    /// Refuses a store of another format; tells whether there is a store at all.
+    /// Refuses a store of a later format; tells whether there is a store at all.
     pub(super) fn check(&self) -> Result<bool, StoreError> {
-        let path = self.root.join(STORE_FILE);
-        let text = match crate::regular::read_to_string(&path, 1 << 20) {
+        match self.record() {
+            Err(StoreError::Format { .. }) if self.is_tolerant => Ok(true),
+            known => Ok(known?.is_some()),
+        }
+    }
+
+    /// What is wrong with the store's own record, to the byte.
+    pub(super) fn record_finding(&self) -> Option<String> {
+        let text = match crate::regular::read_to_string(&self.root.join(STORE_FILE), LONGEST_RECORD) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Some(format!("{STORE_FILE} cannot be read: {error}")),
+        };
+        let record = sealed::unseal::<StoreRecord>(text.as_bytes());
+        record.err().map(|why| format!("{STORE_FILE} is damaged: {why}"))
+    }
+
+    fn record(&self) -> Result<Option<StoreRecord>, StoreError> {
+        let path = self.root.join(STORE_FILE);
+        let text = match crate::regular::read_to_string(&path, LONGEST_RECORD) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io("read", &path)(error)),
         };
         // The number alone comes first: nothing else of another format need look like this one's.
@@ -143,8 +188,8 @@ impl Layout {
         }
         let number: Number =
             serde_json::from_str(&text).map_err(|error| format(&path, format!("this is no store of kbo: {error}")))?;
-        if number.format != STORE_FORMAT {
-            let known = "this version of kbo knows format";
+        if !(OLDEST_FORMAT..=STORE_FORMAT).contains(&number.format) {
+            let known = "this version of kbo knows formats up to";
             let why = format!(
                 "the store has format {}, {known} {STORE_FORMAT}: use a newer kbo",
                 number.format
@@ -154,37 +199,60 @@ impl Layout {
                 why,
             });
         }
-        serde_json::from_str::<StoreRecord>(&text).map_err(|error| format(&path, error.to_string()))?;
-        Ok(true)
+        let record = serde_json::from_str(&text).map_err(|error| format(&path, error.to_string()))?;
+        Ok(Some(record))
     }
 
-    /// Makes the store where there is none.
+    /// Makes the store where there is none; one of an earlier format becomes one of this.
     pub(super) fn ensure(&self) -> Result<(), StoreError> {
         for folder in ["journal", "writing"] {
             ensure_dir(&self.root.join(CONTROL).join(folder))?;
         }
-        if self.check()? {
+        let is_current = |known: &Option<StoreRecord>| known.as_ref().is_some_and(|known| known.format == STORE_FORMAT);
+        if is_current(&self.record()?) {
             return Ok(());
         }
         let _alone = self.hold()?;
-        if self.check()? {
+        let known = self.record()?;
+        if is_current(&known) {
             return Ok(());
         }
+        let earlier = known.as_ref().map(|known| known.format);
+        let (id, created) = match known {
+            Some(known) => (known.id, known.created),
+            None => (random_id()?, Timestamp::now()),
+        };
         let record = StoreRecord {
             format: STORE_FORMAT,
-            id: random_id()?,
-            created: Timestamp::now(),
+            id,
+            created,
         };
         let path = self.root.join(STORE_FILE);
-        let mut text = serde_json::to_string_pretty(&record).map_err(|error| format(&path, error.to_string()))?;
-        text.push('\n');
+        let text = sealed::seal(&record).map_err(|why| format(&path, why))?;
         let temp = self.root.join(CONTROL).join("kbo-store.json.tmp");
         remove_file(&temp)?;
         write_new(&temp, text.as_bytes())?;
         fs::rename(&temp, &path).map_err(io("create", &path))?;
         sync_dir(&self.root)?;
-        tracing::info!(store = %self.root.display(), id = record.id, "a new store");
+        match earlier {
+            Some(earlier) => {
+                tracing::info!(store = %self.root.display(), earlier, now = STORE_FORMAT, "the store's format is raised")
+            }
+            None => tracing::info!(store = %self.root.display(), id = record.id, "a new store"),
+        }
         Ok(())
+    }
+
+    /// The store's id; none where nothing has been written yet.
+    pub(super) fn id(&self) -> Result<Option<String>, StoreError> {
+        let path = self.root.join(STORE_FILE);
+        let text = match crate::regular::read_to_string(&path, LONGEST_RECORD) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io("read", &path)(error)),
+        };
+        let record: StoreRecord = serde_json::from_str(&text).map_err(|error| format(&path, error.to_string()))?;
+        Ok(Some(record.id))
     }
 
     /// Keeps other processes from beginning and sweeping backups meanwhile; for moments only, so it waits.
@@ -299,6 +367,25 @@ mod tests {
     }
 
     #[test]
+    fn a_store_of_format_1_keeps_its_id_and_is_refused_by_version_0_1_0_once_it_is_written_to() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join(STORE_FILE);
+        let text = r#"{"format": 1, "id": "0123456789abcdef0123456789abcdef", "created": "2026-11-22T02:00:00Z"}"#;
+        fs::write(&path, text).unwrap();
+        let layout = Layout::new(temp.path().into());
+        layout.scan().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), text, "reading leaves it as it is");
+        layout.ensure().unwrap();
+        let record = layout.record().unwrap().unwrap();
+        // Version 0.1.0 takes the number 1 and no other.
+        assert_eq!(
+            (record.format, record.id.as_str()),
+            (2, "0123456789abcdef0123456789abcdef")
+        );
+        assert_eq!(record.created, "2026-11-22T02:00:00Z".parse().unwrap());
+    }
+
+    #[test]
     fn scanning_a_store_that_does_not_exist_creates_nothing() {
         let temp = tempfile::tempdir().unwrap();
         let layout = Layout::new(temp.path().join("cold"));
@@ -309,9 +396,9 @@ mod tests {
     #[test]
     fn a_store_of_a_later_format_is_refused_by_its_number() {
         let temp = tempfile::tempdir().unwrap();
-        fs::write(temp.path().join(STORE_FILE), r#"{"format": 2, "chunks": true}"#).unwrap();
+        fs::write(temp.path().join(STORE_FILE), r#"{"format": 3, "chunks": true}"#).unwrap();
         let error = Layout::new(temp.path().into()).scan().unwrap_err().to_string();
-        assert!(error.contains("format 2") && error.contains(STORE_FILE), "{error}");
+        assert!(error.contains("format 3") && error.contains(STORE_FILE), "{error}");
     }
 
     #[test]

@@ -49,7 +49,16 @@ fn missing(found: &Found, manifest: &Manifest) -> Option<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Some(format!("{} is missing", archive.name)),
         Err(error) => Some(format!("{}: {error}", archive.name)),
     };
-    let wrong: Vec<String> = manifest.archives.iter().filter_map(wrong).collect();
+    let misplaced = (manifest.kind != found.kind).then(|| {
+        format!(
+            "its manifest says that it is a {} backup, and it lies among those of {}",
+            manifest.kind, found.kind
+        )
+    });
+    let wrong: Vec<String> = misplaced
+        .into_iter()
+        .chain(manifest.archives.iter().filter_map(wrong))
+        .collect();
     let (first, rest) = wrong.split_first()?;
     Some(match rest.len() {
         0 => first.clone(),

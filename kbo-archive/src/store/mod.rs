@@ -7,6 +7,7 @@
 //! STORE/.kbo/lock-CLUSTER                                                 a kernel lock, and who holds it
 //! STORE/.kbo/journal/CLUSTER/RUN.jsonl                                    runs that have not ended; ended ones in `done/`
 //! STORE/.kbo/last/CLUSTER/KIND.json                                      what the last runs of a kind came to
+//! STORE/.kbo/identity/CLUSTER.json                                        the cluster id that its backups are to have
 //! STORE/.kbo/writing/ID                                                   a kernel lock for each backup being written
 //! ```
 //!
@@ -17,6 +18,7 @@
 mod archive;
 mod document;
 mod durable;
+mod identity;
 mod journal;
 mod keep;
 mod last;
@@ -26,6 +28,7 @@ mod lock;
 mod process;
 mod read;
 mod reading;
+mod sealed;
 mod select;
 mod sweep;
 mod transfer;
@@ -35,7 +38,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use kbo_core::ids::{BackupId, ClusterName, RunId};
+use kbo_core::ids::{BackupId, ClusterId, ClusterName, RunId};
 use kbo_core::last_run::{LastRuns, RunRecord};
 use kbo_core::manifest::{BackupKind, Manifest};
 use kbo_core::ports::journal::Journal;
@@ -43,9 +46,9 @@ use kbo_core::ports::store::{BackupStore, BackupWriter, Listed, LockOwner, Pin, 
 use kbo_core::ports::stream::ByteSource;
 
 pub use process::{ProcessStore, Replace, StoreProgram, serve};
-pub use select::{SelectError, Selected, Selector, select};
+pub use select::{PassedOver, SelectError, Selected, Selector, Wanted, Why, mentions, select};
 pub use transfer::{Receiver, Transfer, export, export_to_file, import, unpack};
-pub use verify::{ArchiveVerdict, VerifyProgress, VerifyReport, verify_backup};
+pub use verify::{ArchiveVerdict, VerifyProgress, VerifyReport, verify_backup, verify_store};
 
 use durable::{blocking, io};
 use layout::Layout;
@@ -79,7 +82,16 @@ impl DirStore {
     /// Begins a backup, with what only who is of this process may do with it.
     async fn begin_here(&self, id: &BackupId, kind: BackupKind) -> Result<writer::DirWriter, StoreError> {
         let (layout, id) = (self.layout.clone(), id.clone());
-        blocking(move || writer::begin(&layout, &id, kind)).await
+        blocking(move || writer::begin(&layout, &id, kind, None)).await
+    }
+
+    /// The same store, looked at even where its `kbo-store.json` is damaged: to say what else is.
+    #[must_use]
+    pub fn whatever_its_state(&self) -> Self {
+        Self {
+            layout: self.layout.tolerant(),
+            ..self.clone()
+        }
     }
 
     /// Where it is.
@@ -132,6 +144,11 @@ impl BackupStore for DirStore {
         blocking(move || Ok(Box::new(lock::take(&layout, &cluster, &owner)?) as Box<dyn StoreLock>)).await
     }
 
+    async fn id(&self) -> Result<Option<String>, StoreError> {
+        let layout = self.layout.clone();
+        blocking(move || layout.id()).await
+    }
+
     async fn space(&self) -> Result<Space, StoreError> {
         let root = self.layout.root().to_owned();
         blocking(move || space_at(&root)).await
@@ -182,6 +199,16 @@ impl BackupStore for DirStore {
     async fn sweep(&self) -> Result<Vec<BackupId>, StoreError> {
         let layout = self.layout.clone();
         blocking(move || sweep::sweep(&layout)).await
+    }
+
+    async fn adopted_id(&self, cluster: &ClusterName) -> Result<Option<ClusterId>, StoreError> {
+        let (layout, cluster) = (self.layout.clone(), cluster.clone());
+        blocking(move || identity::read(&layout, &cluster)).await
+    }
+
+    async fn adopt(&self, cluster: &ClusterName, id: &ClusterId) -> Result<(), StoreError> {
+        let (layout, cluster, id) = (self.layout.clone(), cluster.clone(), id.clone());
+        blocking(move || identity::write(&layout, &cluster, &id)).await
     }
 
     async fn open_journals(&self, cluster: &ClusterName) -> Result<Vec<Box<dyn Journal>>, StoreError> {

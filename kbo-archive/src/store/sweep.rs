@@ -12,8 +12,8 @@ use super::layout::{Found, Layout, trash_beside};
 
 /// Removes unfinished backups whose writers are dead, and removals that were themselves cut short.
 ///
-/// Backups begin in `rotated/` only, so nothing under `pinned/` is ever removed: a folder without a manifest there is one
-/// that a person is just copying in. So is one in `rotated/` of which there is no claim: whatever a run begins, it claims first.
+/// Whatever a run begins, in `rotated/` or as an import in `pinned/`, it claims first: a folder without a manifest of which there is no
+/// claim is one that a person is just copying in, and stays.
 pub(super) fn sweep(layout: &Layout) -> Result<Vec<BackupId>, StoreError> {
     if !layout.check()? {
         return Ok(Vec::new());
@@ -21,14 +21,20 @@ pub(super) fn sweep(layout: &Layout) -> Result<Vec<BackupId>, StoreError> {
     let _alone = layout.hold()?;
     let mut swept = Vec::new();
     for found in layout.scan()? {
-        if found.pinned || is_committed(&found) {
+        if is_committed(&found) {
             continue;
         }
         // Locks are per cluster, and a store may serve several: what another cluster's run is writing stays.
         if !found.trash {
-            match claim_of(&layout.claim(&found.id))? {
+            let claim = layout.claim(&found.id);
+            // Of a folder in pinned/ only the claim that says so: a person may be copying one there whose twin a run has begun.
+            let is_of_it = found.pinned == is_of_pinned(&claim);
+            match claim_of(&claim)? {
+                Claim::Held | Claim::Dead if !is_of_it => continue,
                 Claim::Held => continue,
                 Claim::Dead => {}
+                // In pinned/ that is how people pin by hand.
+                Claim::None if found.pinned => continue,
                 Claim::None => {
                     let folder = found.dir.display();
                     tracing::warn!(
@@ -90,6 +96,13 @@ pub(super) fn drop_empty_dates(dir: &Path) {
             break;
         }
     }
+}
+
+/// What stands in the claim of a backup that is written into pinned/.
+pub(super) const CLAIM_OF_PINNED: &[u8] = b"pinned";
+
+fn is_of_pinned(claim: &Path) -> bool {
+    crate::regular::read_to_string(claim, 1 << 10).is_ok_and(|text| text.as_bytes() == CLAIM_OF_PINNED)
 }
 
 /// What there is of a claim.

@@ -12,16 +12,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use kbo_core::ids::BackupId;
 use kbo_core::manifest::{BackupKind, Manifest, Sha256};
-use kbo_core::ports::store::{ArchiveWriter, BackupWriter, StoreError, Stored};
+use kbo_core::ports::store::{ArchiveWriter, BackupWriter, Pin, StoreError, Stored};
 use sha2::Digest;
 
 use super::archive::{self, FileWriter};
-use super::document::{self, MANIFEST, MANIFEST_TEMP, SUMS, archive_name_problem};
+use super::document::{self, MANIFEST, MANIFEST_TEMP, PIN, PIN_TEMP, SUMS, archive_name_problem};
 use super::durable::{
     blocking, create_new, ensure_dir, format, io as failed, make_dir, open_or_create, remove_file, sync_dir, write_new,
 };
+use super::keep;
 use super::layout::Layout;
-use super::sweep::discard;
+use super::sweep::{CLAIM_OF_PINNED, discard};
 
 /// A backup being written.
 pub(super) struct DirWriter {
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     dir: PathBuf,
     id: BackupId,
     kind: BackupKind,
+    /// Why it is pinned, where it is to be.
+    pin: Option<Pin>,
     state: Mutex<State>,
 }
 
@@ -54,11 +57,20 @@ enum Phase {
     Abandoned,
 }
 
-/// Begins a backup: its claim, then its folder.
-pub(super) fn begin(layout: &Layout, id: &BackupId, kind: BackupKind) -> Result<DirWriter, StoreError> {
+/// Begins a backup: its claim, then its folder. One that is to be pinned is written where pinned ones are: it is never to be seen
+/// where a rotation looks.
+pub(super) fn begin(
+    layout: &Layout,
+    id: &BackupId,
+    kind: BackupKind,
+    pin: Option<Pin>,
+) -> Result<DirWriter, StoreError> {
     layout.ensure()?;
     let _alone = layout.hold()?;
-    let dir = layout.new_backup(kind, id);
+    let dir = match pin {
+        None => layout.new_backup(kind, id),
+        Some(_) => layout.backup_in(kind, "pinned", id),
+    };
     // An id names one backup, whatever its kind: `restore ID` must not have to guess.
     if layout.scan()?.iter().any(|found| &found.id == id && !found.trash) {
         return Err(StoreError::Taken(id.to_string()));
@@ -70,8 +82,9 @@ pub(super) fn begin(layout: &Layout, id: &BackupId, kind: BackupKind) -> Result<
         Err(TryLockError::WouldBlock) => return Err(StoreError::Taken(id.to_string())),
         Err(TryLockError::Error(error)) => return Err(failed("lock", &claim_path)(error)),
     }
-    // Before the folder, and durable: as long as it is there and not empty, no manifest counts.
-    write_claim(&claim, &claim_path)?;
+    // Before the folder, and durable: as long as it is there and not empty, no manifest counts. One of a dead run may be there, and say
+    // otherwise.
+    write_claim(&claim, &claim_path, pin.is_some())?;
     if let Some(day) = dir.parent() {
         ensure_dir(day)?;
     }
@@ -88,6 +101,7 @@ pub(super) fn begin(layout: &Layout, id: &BackupId, kind: BackupKind) -> Result<
         dir,
         id: id.clone(),
         kind,
+        pin,
         state: Mutex::new(state),
     };
     Ok(DirWriter {
@@ -283,6 +297,9 @@ fn sums(manifest: &Manifest, of_manifest: Sha256) -> String {
 
 fn write_sums(shared: &Shared, sums: &str) -> Result<(), StoreError> {
     nothing_else(shared)?;
+    if let Some(pin) = &shared.pin {
+        keep::write(&shared.dir, pin)?;
+    }
     let path = shared.dir.join(SUMS);
     remove_file(&path)?;
     write_new(&path, sums.as_bytes())?;
@@ -299,8 +316,9 @@ fn nothing_else(shared: &Shared) -> Result<(), StoreError> {
     let state = shared.state();
     for name in names {
         let known = name.to_str().is_some_and(|name| {
-            // The two others are of an earlier attempt to commit, which found no room.
-            state.archives.contains_key(name) || name == SUMS || name == MANIFEST_TEMP
+            // The others are of an earlier attempt to commit, which found no room.
+            let is_of_pin = shared.pin.is_some() && (name == PIN || name == PIN_TEMP);
+            state.archives.contains_key(name) || name == SUMS || name == MANIFEST_TEMP || is_of_pin
         });
         if !known {
             return Err(format(
@@ -350,8 +368,9 @@ impl Write for Hashed {
 /// manifest counted from its rename on.)
 const CLAIMED: &[u8] = b"no backup until this file is gone: see docs/ARCHITECTURE.md\n";
 
-fn write_claim(claim: &File, path: &Path) -> Result<(), StoreError> {
-    let written = claim.set_len(0).and_then(|()| claim.write_all_at(CLAIMED, 0));
+fn write_claim(claim: &File, path: &Path, is_pinned: bool) -> Result<(), StoreError> {
+    let says = if is_pinned { CLAIM_OF_PINNED } else { CLAIMED };
+    let written = claim.set_len(0).and_then(|()| claim.write_all_at(says, 0));
     written.and_then(|()| claim.sync_all()).map_err(failed("write", path))?;
     path.parent().map_or(Ok(()), sync_dir)
 }

@@ -223,7 +223,7 @@ fn a_lock_that_another_process_holds_is_seen_and_refuses_the_snapshot() {
 const LOCK_PATH: &str = "KBO_TEST_LOCK";
 
 /// A POSIX lock is not seen by the process that holds it, so the test is run once more, to hold it.
-fn hold_lock_in_another_process(lock: &Path) -> Child {
+pub(crate) fn hold_lock_in_another_process(lock: &Path) -> Child {
     let child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",

@@ -5,6 +5,7 @@ mod damage;
 mod hostile;
 mod later_changes;
 mod looking;
+mod owners;
 mod round_trip;
 mod support;
 mod swapping;

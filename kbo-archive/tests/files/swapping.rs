@@ -6,6 +6,7 @@ use kbo_archive::{Error, clean, swap};
 use kbo_core::inventory::Dataset;
 use kbo_core::ports::node::{CleanRequest, StageRequest, SwapOutcome};
 
+use crate::looking::hold_lock_in_another_process;
 use crate::support::*;
 
 /// A live broker and a staged backup of another.
@@ -45,6 +46,32 @@ fn swap_and_swap_back_are_idempotent_and_restore_what_was() {
         );
         assert_eq!(prints(&to.data()), before);
     }
+}
+
+#[test]
+fn a_kafka_that_runs_on_the_live_directory_refuses_the_swap_and_the_swap_back_and_nothing_moves() {
+    let (to, _, _) = staged_over_live();
+    for is_swapped in [false, true] {
+        if is_swapped {
+            assert_eq!(swap::swap(&other_run(), &to.dirs).unwrap(), SwapOutcome::Swapped);
+        }
+        let mut holder = hold_lock_in_another_process(&to.data().join(".lock"));
+        let refused = match is_swapped {
+            false => swap::swap(&other_run(), &to.dirs),
+            true => swap::swap_back(&other_run(), &to.dirs),
+        };
+        drop(holder.stdin.take());
+        holder.wait().unwrap();
+        let Err(Error::State { what, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(what.contains(&to.data().join(".lock").display().to_string()), "{what}");
+        assert_eq!(is_restored(&to), is_swapped);
+        // The holder's own file.
+        fs::remove_file(to.data().join(".lock")).unwrap();
+    }
+    assert_eq!(swap::swap_back(&other_run(), &to.dirs).unwrap(), SwapOutcome::Swapped);
+    assert!(!is_restored(&to) && !to.data().join(".lock").exists());
 }
 
 #[test]

@@ -83,6 +83,8 @@ fn document(id: &BackupId, kind: BackupKind, nodes: Vec<NodeRecord>, archives: V
         committed: id.time(),
         window: None,
         caveats: vec![],
+        damage: Some(vec![]),
+        degraded: vec![],
         nodes,
         archives,
     }
@@ -167,6 +169,7 @@ async fn real_backup(store: &DirStore, id: &BackupId, dirs: &[NodeDir<'_>]) -> M
                 container: None,
                 kafka_version: Some("4.1.1".to_owned()),
                 clean_stop: None,
+                degraded: false,
             });
         }
         archives.push(ArchiveRecord {

@@ -74,6 +74,7 @@ fn full() -> Manifest {
         container: Some(serde_json::json!({"Config": {"Env": ["A=b", "C=d"], "Image": "apache/kafka:4.1.1"}})),
         kafka_version: Some("4.1.1".to_owned()),
         clean_stop,
+        degraded: false,
     };
     Manifest {
         format: 1,
@@ -90,6 +91,8 @@ fn full() -> Manifest {
             seconds: 30.25,
         }),
         caveats: vec!["the stop was unclean".to_owned()],
+        damage: None,
+        degraded: vec![],
         nodes: vec![
             node("c1", Role::Controller, None),
             node("b1", Role::Broker, Some(clean_stop)),

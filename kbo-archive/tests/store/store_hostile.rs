@@ -11,8 +11,14 @@ async fn read_back(change: impl FnOnce(&mut Manifest)) -> Result<Manifest, Store
     let (_temp, store) = new_store();
     let mut manifest = backup(&store, &id(ID), BackupKind::Data, &[("c1", b"abc"), ("b1", b"defg")]).await;
     change(&mut manifest);
-    let path = store.folder(&id(ID)).await.unwrap().join("manifest.json");
-    fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+    let folder = store.folder(&id(ID)).await.unwrap();
+    let text = serde_json::to_vec(&manifest).unwrap();
+    // Whoever forges a manifest forges its checksum, too.
+    let sums = fs::read_to_string(folder.join("SHA256SUMS")).unwrap();
+    let archives: Vec<&str> = sums.lines().filter(|line| !line.ends_with("manifest.json")).collect();
+    let sums = format!("{}\n{}  manifest.json\n", archives.join("\n"), sha256(&text));
+    fs::write(folder.join("SHA256SUMS"), sums).unwrap();
+    fs::write(folder.join("manifest.json"), text).unwrap();
     store.manifest(&id(ID)).await
 }
 

@@ -22,6 +22,7 @@ fn run(ended: i64, outcome: Outcome) -> RunRecord {
         window_seconds: None,
         raw_bytes: 0,
         stored_bytes: 0,
+        good: true,
         verdict: "refused".to_owned(),
     }
 }

@@ -7,12 +7,13 @@ use std::process::Command;
 
 use kbo_archive::store::{DirStore, Transfer, export_to_file, import, verify_backup};
 use kbo_core::manifest::{BackupKind, Manifest};
-use kbo_core::ports::store::{BackupStore, StoreError};
+use kbo_core::ports::store::{BackupStore, Pin, StoreError};
+use proptest::prelude::*;
 
 use crate::sample::{ID, backup, id, new_store, sample_backup};
 
 async fn taken(store: &DirStore, bytes: Vec<u8>) -> Result<Manifest, StoreError> {
-    import(store, Box::new(Cursor::new(bytes)), &Transfer::default()).await
+    import(store, Box::new(Cursor::new(bytes)), None, &Transfer::default()).await
 }
 
 /// A store with one real backup, and its export.
@@ -219,4 +220,118 @@ async fn hostile_entries_are_refused_and_touch_nothing_outside() {
     }
     assert!(!Path::new("/tmp/kbo-escaped").exists() && !temp.path().join("escaped").exists());
     taken(&new_store().1, b"not a tar at all".to_vec()).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_pinned_is_never_seen_where_a_rotation_looks() {
+    let (_temp, _store, bytes) = exported().await;
+    let (_other_temp, other) = new_store();
+    let pin = Pin {
+        reason: Some("imported".to_owned()),
+        since: id(ID).time(),
+        by: None,
+    };
+    // A run that died in the middle of it leaves what is swept, though it lies in pinned/.
+    let folder = other.root().join("cluster/pinned/2026/11/22").join(ID);
+    let end = bytes.len() / 2;
+    import(
+        &other,
+        Box::new(Cursor::new(bytes[..end].to_vec())),
+        Some(&pin),
+        &Transfer::default(),
+    )
+    .await
+    .unwrap_err();
+    assert!(!folder.exists());
+    import(&other, Box::new(Cursor::new(bytes)), Some(&pin), &Transfer::default())
+        .await
+        .unwrap();
+    assert!(folder.join("manifest.json").exists());
+    assert!(!other.root().join("cluster/rotated/2026").exists());
+    let listed = other.list().await.unwrap();
+    assert!(listed[0].pinned && listed[0].pin.as_ref() == Some(&pin), "{listed:?}");
+    assert_eq!(other.sweep().await.unwrap(), []);
+    assert!(other.remove(&id(ID)).await.is_err(), "what is pinned is not removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_import_would_refuse_is_not_exported() {
+    type Change = fn(&mut Manifest);
+    let changes: [(&str, Change); 4] = [
+        ("a path that leads out", |manifest| {
+            manifest.archives[0].files[1].path = "../x".to_owned()
+        }),
+        ("an entry twice", |manifest| {
+            let twin = manifest.archives[0].files[1].clone();
+            manifest.archives[0].files.push(twin);
+        }),
+        ("another time", |manifest| {
+            manifest.created = jiff::Timestamp::UNIX_EPOCH
+        }),
+        ("another size", |manifest| manifest.archives[0].size += 1),
+    ];
+    for (what, change) in changes {
+        let (temp, store) = new_store();
+        let mut manifest = sample_backup(&store, &temp.path().join("node")).await;
+        change(&mut manifest);
+        let folder = store.folder(&id(ID)).await.unwrap();
+        let text = serde_json::to_vec(&manifest).unwrap();
+        let sums = fs::read_to_string(folder.join("SHA256SUMS")).unwrap();
+        let others: String = sums
+            .lines()
+            .filter(|line| !line.ends_with("manifest.json"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        fs::write(
+            folder.join("SHA256SUMS"),
+            format!("{others}{}  manifest.json\n", crate::sample::sha256(&text)),
+        )
+        .unwrap();
+        fs::write(folder.join("manifest.json"), text).unwrap();
+        let file = temp.path().join("x.tar");
+        let exported = export_to_file(&store, &id(ID), &file, false, &Transfer::default()).await;
+        assert!(exported.is_err() && !file.exists(), "{what}");
+    }
+}
+
+/// Nodes with names as long and as odd as they may be, many of them, pinned or not, clean or not, of damaged data or not.
+fn any_backup() -> impl Strategy<Value = (Vec<(String, Vec<u8>)>, bool, bool)> {
+    let name = prop_oneof![3 => "[a-zA-Z0-9][a-zA-Z0-9._-]{0,40}", 1 => "[a-z0-9][a-zA-Z0-9._-]{120,127}"];
+    let archive = (name, prop::collection::vec(any::<u8>(), 0..3000));
+    let archives = prop::collection::vec(archive, 1..60).prop_map(|mut archives| {
+        archives.sort();
+        archives.dedup_by(|one, other| one.0 == other.0);
+        archives
+    });
+    (archives, any::<bool>(), any::<bool>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_is_exported_is_imported((archives, pinned, bad) in any_backup()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        runtime.block_on(async {
+            let (temp, store) = new_store();
+            let named: Vec<(&str, &[u8])> = archives.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+            let mut manifest = crate::sample::manifest(&id(ID), BackupKind::Data, &named);
+            if bad {
+                manifest.damage = Some(vec!["b1: zeros \u{1b}[2J instead of a record batch, at byte 7".to_owned()]);
+                manifest.caveats = vec!["\u{202e}not stopped cleanly".to_owned()];
+            }
+            let writer = store.begin(&id(ID), BackupKind::Data).await.unwrap();
+            for (record, (_, content)) in manifest.archives.iter().zip(&named) {
+                crate::sample::put(writer.as_ref(), &record.name, content).await;
+            }
+            writer.commit(&manifest).await.unwrap();
+            if pinned {
+                let pin = Pin { reason: None, since: id(ID).time(), by: None };
+                store.pin(&id(ID), &pin).await.unwrap();
+            }
+            let file = temp.path().join("x.tar");
+            export_to_file(&store, &id(ID), &file, false, &Transfer::default()).await.unwrap();
+            let (_other, other) = new_store();
+            assert_eq!(taken(&other, fs::read(file).unwrap()).await.unwrap(), manifest);
+        });
+    }
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kbo_archive::store::{DirStore, VerifyReport, verify_backup};
+use kbo_archive::store::{DirStore, Transfer, VerifyReport, export_to_file, verify_backup, verify_store};
 use kbo_core::manifest::{FileKind, Manifest};
+use kbo_core::ports::store::{BackupStore, Pin};
 
 use crate::sample::{ID, id, new_store, sample_backup, sha256};
 
@@ -161,7 +162,19 @@ async fn the_folder_and_its_checksums_are_checked_against_the_manifest() {
     let gone = findings(damaged(|dir| fs::remove_file(dir.join("SHA256SUMS")).unwrap()).await);
     assert!(gone[0].starts_with("SHA256SUMS cannot be read"), "{gone:?}");
     let empty = findings(damaged(|dir| change(dir, "SHA256SUMS", |text| text.clear())).await);
-    assert_eq!(empty.len(), 4);
+    assert_eq!(empty.len(), 5);
+    assert_eq!(empty[0], "SHA256SUMS does not name `manifest.json`");
+    // Any one line that is missing is told, the manifest's among them.
+    for at in 0..5 {
+        let short = damaged(|dir| {
+            change(dir, "SHA256SUMS", |text| {
+                let lines = String::from_utf8(text.clone()).unwrap();
+                let kept = lines.lines().enumerate().filter(|(line, _)| *line != at);
+                *text = kept.fold(String::new(), |text, (_, line)| text + line + "\n").into();
+            });
+        });
+        assert_eq!(findings(short.await).len(), 1, "line {at}");
+    }
     let more =
         findings(damaged(|dir| change(dir, "SHA256SUMS", |text| text.extend_from_slice(b"00  ghost\njunk\n"))).await);
     assert_eq!(
@@ -171,4 +184,119 @@ async fn the_folder_and_its_checksums_are_checked_against_the_manifest() {
             "SHA256SUMS names `ghost`, which the manifest does not"
         ]
     );
+}
+
+#[tokio::test]
+async fn every_byte_of_every_file_of_a_store_counts() {
+    let (temp, store) = new_store();
+    sample_backup(&store, &temp.path().join("nodes")).await;
+    let pin = Pin {
+        reason: Some("before the upgrade".to_owned()),
+        since: id(ID).time(),
+        by: Some("ops".to_owned()),
+    };
+    store.pin(&id(ID), &pin).await.unwrap();
+    store
+        .adopt(&crate::sample::dev(), &"AkU3OEVBNTcwNTJENDM2Qg".parse().unwrap())
+        .await
+        .unwrap();
+    let is_sound = || async {
+        let tolerant = store.whatever_its_state();
+        let of_store = verify_store(&store).await.unwrap();
+        let of_backup = verify_backup(&tolerant, &id(ID), Arc::new(|_, _, _| {})).await;
+        of_store.is_empty() && of_backup.is_ok_and(|report| report.is_ok())
+    };
+    assert!(is_sound().await);
+    let files = crate::sample::files(store.root());
+    for (path, content) in files.iter().filter(|(_, content)| !content.is_empty()) {
+        // All of the small ones; of the others often enough.
+        let step = (content.len() / 40).max(1);
+        for at in (0..content.len()).step_by(step).chain([content.len() - 1]) {
+            let mut turned = content.clone();
+            turned[at] ^= 0x04;
+            fs::write(store.root().join(path), turned).unwrap();
+            assert!(!is_sound().await, "{} at byte {at}", path.display());
+        }
+        fs::write(store.root().join(path), &content[..content.len() - 1]).unwrap();
+        assert!(!is_sound().await, "{} cut", path.display());
+        fs::write(store.root().join(path), content).unwrap();
+    }
+    assert!(is_sound().await);
+}
+
+#[tokio::test]
+async fn a_manifest_that_its_checksums_do_not_know_is_not_acted_on_and_is_listed_as_damaged() {
+    let turned = |content: &mut Vec<u8>| {
+        let text = String::from_utf8(content.clone()).unwrap();
+        *content = text.replacen("\"mode\": ", "\"mode\":  ", 1).into();
+    };
+    let (temp, store) = new_store();
+    sample_backup(&store, &temp.path().join("nodes")).await;
+    change(&store.folder(&id(ID)).await.unwrap(), "manifest.json", turned);
+    let why = store.list().await.unwrap()[0].manifest.clone().unwrap_err();
+    assert!(why.contains("not what SHA256SUMS says"), "{why}");
+    let error = store.manifest(&id(ID)).await.unwrap_err().to_string();
+    assert!(error.contains("not what SHA256SUMS says"), "{error}");
+    let file = temp.path().join("x.tar");
+    let exported = export_to_file(&store, &id(ID), &file, false, &Transfer::default()).await;
+    assert!(exported.is_err() && !file.exists());
+}
+
+#[tokio::test]
+async fn a_manifest_whose_time_is_not_that_of_its_id_is_damaged() {
+    let (temp, store) = new_store();
+    sample_backup(&store, &temp.path().join("nodes")).await;
+    forge(&store.folder(&id(ID)).await.unwrap(), |manifest| {
+        manifest.created = "2026-11-29T03:00:00Z".parse().unwrap();
+    });
+    let why = store.list().await.unwrap()[0].manifest.clone().unwrap_err();
+    assert!(why.contains("2026-11-29T03:00:00Z") && why.contains(ID), "{why}");
+}
+
+#[tokio::test]
+async fn findings_are_bounded_in_number_and_length() {
+    let report = damaged(|dir| {
+        for number in 0..500 {
+            fs::write(dir.join(format!("{number}{}", "x".repeat(200))), "").unwrap();
+        }
+        change(dir, "SHA256SUMS", |text| text.extend([b'z'; 100_000]));
+    })
+    .await;
+    assert_eq!(report.findings.len(), 101);
+    assert!(report.findings[100].starts_with("and 40"), "{}", report.findings[100]);
+    assert!(report.findings.iter().all(|finding| finding.chars().count() <= 410));
+}
+
+#[tokio::test]
+async fn a_backup_without_its_manifest_is_told_and_a_foreign_folder_is_not() {
+    let (temp, store) = new_store();
+    sample_backup(&store, &temp.path().join("nodes")).await;
+    fs::create_dir(store.root().join("lost+found")).unwrap();
+    assert_eq!(verify_store(&store).await.unwrap(), Vec::<String>::new());
+    fs::remove_file(store.folder(&id(ID)).await.unwrap().join("manifest.json")).unwrap();
+    let findings = verify_store(&store).await.unwrap();
+    assert!(
+        findings[0].contains(ID) && findings[0].contains("no manifest.json"),
+        "{findings:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_link_or_a_pipe_in_place_of_an_archive_is_damage_and_hangs_nothing() {
+    let linked = damaged(|dir| {
+        fs::rename(dir.join(ARCHIVE), dir.parent().unwrap().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("../elsewhere", dir.join(ARCHIVE)).unwrap();
+    });
+    let piped = damaged(|dir| {
+        fs::remove_file(dir.join(ARCHIVE)).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(dir.join(ARCHIVE))
+            .status()
+            .unwrap();
+        assert!(made.success());
+    });
+    for (report, what) in [(linked.await, "it is a symbolic link"), (piped.await, "it is no file")] {
+        let verdict = report.archives.iter().find(|archive| archive.name == ARCHIVE).unwrap();
+        assert_eq!(verdict.findings, [what]);
+    }
 }

@@ -19,7 +19,7 @@ pub(crate) use containers::{FormatArgs, PowerArgs, RestartArgs, RunArgs};
 pub(crate) use generate::{CompletionsArgs, GenerateArgs, Generated};
 pub(crate) use schedule::{InstallArgs, RemoveArgs, ScheduleAction, ScheduleArgs, ScheduleRoot};
 pub(crate) use setup::{ImportConfigArgs, InitArgs, SshSetupArgs, SurveyArgs};
-pub(crate) use store::{ExportArgs, ImportArgs, PinArgs, RotateArgs, UnpinArgs};
+pub(crate) use store::{AdoptArgs, ExportArgs, ImportArgs, PinArgs, RotateArgs, UnpinArgs};
 
 /// Cold-consistent backups of Kafka clusters, down only for a restart.
 #[derive(Debug, Parser)]
@@ -86,6 +86,8 @@ pub(crate) enum Command {
     },
     /// Remove the backups that have had their time, and say why each other stays
     Rotate(RotateArgs),
+    /// Go on with the new cluster id of a cluster that was formatted anew; backups of the old one stay
+    Adopt(AdoptArgs),
     /// Keep a backup until it is unpinned
     Pin(PinArgs),
     /// Let a pinned backup be rotated again
@@ -156,6 +158,9 @@ pub(crate) struct BackupArgs {
     /// Back up nodes that did not stop cleanly too; the manifest says so
     #[arg(long)]
     pub(crate) allow_unclean: bool,
+    /// Back up a cluster that is not whole too: a dead broker, an offline log dir, partitions without a leader
+    #[arg(long)]
+    pub(crate) allow_degraded: bool,
     /// Wait so long for another run to let go of the lock
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub(crate) wait: u32,

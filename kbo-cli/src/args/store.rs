@@ -3,12 +3,26 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use kbo_core::ids::ClusterId;
 
 #[derive(Debug, Args)]
 pub(crate) struct RotateArgs {
     /// Print what would go and why each other stays, and touch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Remove them though the clock or the number of them gives reason to look first
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Rotate the backups of another cluster id under this name, such as one from before the cluster was formatted anew
+    #[arg(long, value_name = "CLUSTER_ID", allow_hyphen_values = true)]
+    pub(crate) cluster_id: Option<ClusterId>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AdoptArgs {
+    /// The id, as `kbo check` names it
+    #[arg(value_name = "CLUSTER_ID", allow_hyphen_values = true)]
+    pub(crate) cluster_id: String,
 }
 
 #[derive(Debug, Args)]

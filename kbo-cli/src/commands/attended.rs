@@ -13,6 +13,7 @@ use kbo_core::config::hooks::Moment;
 use kbo_core::ids::BackupId;
 use kbo_core::last_run::RunRecord;
 use kbo_core::manifest::BackupKind;
+use kbo_core::preflight::Severity;
 use kbo_core::report::{Outcome, Report, chain};
 use kbo_core::schedule::ScheduleName;
 use serde_json::{Map, Value, json};
@@ -134,10 +135,14 @@ impl Attended {
                 let (runs, warnings) = self.afterwards(&said, Some(&report)).await;
                 report.warnings.extend(warnings);
                 let is_scheduled = self.schedule.is_some() && self.global.quiet && !self.global.json;
-                match is_scheduled {
-                    // cron mails whatever is said: that all is well is not worth a mail, and all else is.
-                    true if report.outcome == Outcome::Done => {}
-                    _ => conduct::show_report(context, &report, &runs),
+                // cron mails whatever is said: that all is well is not worth a mail, and all else is, a warning among it.
+                let warned = report
+                    .findings
+                    .iter()
+                    .any(|finding| finding.severity == Severity::Warning);
+                let is_well = report.outcome == Outcome::Done && report.warnings.is_empty() && !warned;
+                if !(is_scheduled && is_well) {
+                    conduct::show_report(context, &report, &runs);
                 }
                 Ok(report.outcome)
             }
@@ -206,7 +211,14 @@ impl Attended {
             warnings.push(format!("what this run came to cannot be noted: {}", chain(&error)));
         }
         if let Some(path) = &self.config.metrics_textfile
-            && let Err(error) = metrics::write(path, store, &self.config.cluster_name, record).await
+            && let Err(error) = metrics::write(
+                path,
+                store,
+                &self.config.cluster_name,
+                self.config.cluster_id.as_ref(),
+                record,
+            )
+            .await
         {
             warnings.push(format!("{error:#}"));
         }
@@ -230,6 +242,7 @@ impl Attended {
             window_seconds: report.and_then(|report| report.window_seconds),
             raw_bytes: report.map_or(0, |report| report.raw_bytes),
             stored_bytes: report.map_or(0, |report| report.stored_bytes),
+            good: report.is_none_or(|report| report.unclean.is_empty()),
             verdict: said.verdict.clone(),
         }
     }

@@ -93,6 +93,8 @@ async fn lock(context: &Context, purpose: &str, wait: Duration) -> Result<Box<dy
 async fn undo_the_dead(context: &Context, undone: Undone) -> Result<(), Trouble> {
     let orchestrator = &context.composed.orchestrator;
     if !orchestrator.needs_recovery().await? {
+        let left = unless_interrupted(context, orchestrator.settle()).await?;
+        super::recover::say_undone(&left);
         return Ok(());
     }
     output::error_line("a run died; undoing what it left undone first");
@@ -165,14 +167,19 @@ pub(super) async fn execute(context: &Context, prepared: Prepared) -> Outcome {
 
 /// Executes, and leaves the report to be shown.
 pub(super) async fn executed(context: &Context, prepared: Prepared) -> Report {
-    // Reasons of a refusal are part of the result, which -q wants told.
-    let least = match context.global.quiet {
-        true => Severity::Warning,
-        false => Severity::Note,
-    };
-    let findings = prepared.findings.iter().filter(|finding| finding.severity > least);
+    // Warnings and the reasons of a refusal are part of the result, which -q wants told.
+    let findings = prepared
+        .findings
+        .iter()
+        .filter(|finding| finding.severity > Severity::Note);
     findings.for_each(|finding| output::error_line(&described(finding)));
-    context.composed.orchestrator.execute(prepared).await
+    let report = context.composed.orchestrator.execute(prepared).await;
+    // They are told as they come up, but not under -q: cron's mail is all that anybody sees of such a run.
+    if context.global.quiet {
+        let told = report.warnings.iter().chain(&report.attention);
+        told.for_each(|warning| output::error_line(&format!("warning: {warning}")));
+    }
+    report
 }
 
 /// A report and the hooks around it.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kbo_archive::store::Wanted;
 use kbo_core::container::{Body, Captured, captured};
 use kbo_core::ids::NodeName;
 use kbo_core::orchestrator::RunRequest;
@@ -62,7 +63,9 @@ async fn captured_bodies(
     backup: &str,
     chosen: &[NodeName],
 ) -> Result<BTreeMap<NodeName, Body>, Trouble> {
-    let id = show::selected(context, backup, &[]).await?;
+    let id = show::selected(context, backup, Wanted::Containers(chosen))
+        .await?
+        .told(context);
     let manifest = context.composed.held.manifest(&id).await?;
     let mut bodies = BTreeMap::new();
     for record in manifest

@@ -1,5 +1,6 @@
 //! The commands: each composes, calls, shows, and names the exit code.
 
+mod adopt;
 pub(crate) mod agent;
 mod attended;
 mod backup;
@@ -160,6 +161,7 @@ fn needs(command: &Command) -> Needs {
         | Command::Show { .. }
         | Command::Verify { .. }
         | Command::Rotate(_)
+        | Command::Adopt(_)
         | Command::Pin(_)
         | Command::Unpin(_)
         | Command::Schedule(_) => Needs::Store,
@@ -213,6 +215,7 @@ async fn begin(cli: Cli) -> Ended {
 fn prepare(cli: &Cli, mut config: Config, file: PathBuf, cancel: Cancel) -> anyhow::Result<Context> {
     if let Command::Backup(args) = &cli.command {
         config.settings.allow_unclean = args.allow_unclean;
+        config.settings.allow_degraded |= args.allow_degraded;
     }
     logging::start(cli.global.verbose, cli.global.quiet, config.log_file.as_deref())?;
     let needs = needs(&cli.command);
@@ -245,7 +248,8 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::List => list::run(context).await,
         Command::Show { backup, files } => show::run(context, &backup, files).await,
         Command::Verify { backup, all } => verify::run(context, &backup, all).await,
-        Command::Rotate(args) => rotate::run(context, args.dry_run).await,
+        Command::Rotate(args) => rotate::run(context, &args).await,
+        Command::Adopt(args) => adopt::run(context, &args.cluster_id).await,
         Command::Pin(args) => pin::pin(context, &args.backup, args.reason).await,
         Command::Unpin(args) => pin::unpin(context, &args.backup).await,
         Command::Export(args) => transfer::export_backup(context, &args).await,

@@ -1,6 +1,7 @@
 //! `kbo pin`, `kbo unpin`
 
 use jiff::Timestamp;
+use kbo_archive::store::Wanted;
 use kbo_core::ports::store::{BackupStore, Pin};
 use kbo_core::report::Outcome;
 use serde::Serialize;
@@ -19,7 +20,7 @@ struct Document<'a> {
 
 pub(super) async fn pin(context: &Context, backup: &str, reason: Option<String>) -> Ended {
     let pin = because(reason.as_deref())?;
-    let id = show::selected(context, backup, &[]).await?;
+    let id = show::selected(context, backup, Wanted::WholeOrAny).await?.told(context);
     store_locked(context, "pin", async {
         let changed = context.composed.held.pin(&id, &pin).await?;
         let verdict = match (changed, &pin.reason) {
@@ -33,7 +34,7 @@ pub(super) async fn pin(context: &Context, backup: &str, reason: Option<String>)
 }
 
 pub(super) async fn unpin(context: &Context, backup: &str) -> Ended {
-    let id = show::selected(context, backup, &[]).await?;
+    let id = show::selected(context, backup, Wanted::WholeOrAny).await?.told(context);
     store_locked(context, "unpin", async {
         let changed = context.composed.held.unpin(&id).await?;
         let verdict = if changed {
@@ -54,13 +55,10 @@ pub(super) fn because(reason: Option<&str>) -> Result<Pin, Trouble> {
         let text = format!("a reason is one line of at most {LONGEST} bytes");
         return Err(Trouble::new(Outcome::Usage, text));
     }
-    let user = ["SUDO_USER", "USER", "LOGNAME"]
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok());
     Ok(Pin {
         reason: reason.map(str::to_owned),
         since: Timestamp::now(),
-        by: user.filter(|user| !user.chars().any(char::is_control)),
+        by: crate::compose::user(),
     })
 }
 

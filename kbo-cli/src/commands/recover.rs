@@ -1,7 +1,7 @@
 //! `kbo recover`
 
 use kbo_core::ids::RunId;
-use kbo_core::orchestrator::Recovered;
+use kbo_core::orchestrator::{LeftOnNode, Recovered};
 use kbo_core::report::{Outcome, Report, chain};
 use serde::Serialize;
 
@@ -39,18 +39,25 @@ pub(super) async fn recover(context: &Context) -> Result<Recovery, Trouble> {
     for failure in recovered.runs.iter().flat_map(|report| &report.failures) {
         output::error_line(&format!("failed: {failure}"));
     }
+    say_undone(&recovered.undone);
     for (node, error) in &recovered.unswept {
         output::error_line(&format!("{node}: its work folders could not be swept: {error}"));
     }
     let needs_person = |report: &Report| report.outcome == Outcome::NeedsPerson;
-    let outcome = match (recovered.runs.iter().any(needs_person), recovered.unswept.is_empty()) {
+    let undone_all = recovered.undone.iter().all(|(_, undone)| undone.error.is_none());
+    let whole = undone_all && recovered.unswept.is_empty();
+    let outcome = match (recovered.runs.iter().any(needs_person), whole) {
         (true, _) => Outcome::NeedsPerson,
         (false, true) => Outcome::Done,
         (false, false) => Outcome::Failed,
     };
     let verdict = match (outcome, recovered.runs.len()) {
         (Outcome::NeedsPerson, _) => "recovery failed and THE CLUSTER NEEDS A PERSON".to_owned(),
+        (Outcome::Failed, _) if !undone_all => "what dead runs left on nodes could not be undone everywhere".to_owned(),
         (Outcome::Failed, _) => "the cluster is as it was found, but not every node could be swept".to_owned(),
+        (_, 0) if !recovered.undone.is_empty() => {
+            format!("what dead runs had left on {} nodes is undone", recovered.undone.len())
+        }
         (_, 0) => format!("nothing to recover; {} work folders swept", recovered.swept.len()),
         (_, runs) => format!("{runs} unfinished runs undone; the cluster is as they found it"),
     };
@@ -59,6 +66,13 @@ pub(super) async fn recover(context: &Context) -> Result<Recovery, Trouble> {
         outcome,
         verdict,
     })
+}
+
+/// Says what dead runs without a journal had left on nodes, and what became of it.
+pub(super) fn say_undone(left: &[LeftOnNode]) {
+    for (node, undone) in left {
+        output::error_line(&format!("{node}: {undone}"));
+    }
 }
 
 fn show(context: &Context, recovery: &Recovery) -> Outcome {

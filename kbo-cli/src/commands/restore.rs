@@ -1,15 +1,20 @@
 //! `kbo restore`
 
+use kbo_archive::store::Wanted;
+use kbo_core::ids::ClusterId;
 use kbo_core::inventory::Dataset;
 use kbo_core::manifest::Manifest;
 use kbo_core::orchestrator::RestoreRequest;
+use kbo_core::ports::store::BackupStore;
 use kbo_core::preflight::refuses;
-use kbo_core::report::{Outcome, Report};
+use kbo_core::report::{Outcome, Report, chain};
 use kbo_core::text::human;
 
 use super::attended::Attended;
+use super::show::Chosen;
 use super::{Context, Ended, Trouble, conduct, show};
 use crate::args::{Only, RestoreArgs};
+use crate::compose::Composed;
 use crate::output;
 
 pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Ended {
@@ -18,7 +23,12 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Ended {
         Some(Only::Config) => &[Dataset::Config],
         Some(Only::Data) => &[Dataset::Data],
     };
-    let id = show::selected(context, &args.backup, asked_for).await?;
+    let wanted = match asked_for {
+        [] => Wanted::Whole,
+        datasets => Wanted::Datasets(datasets),
+    };
+    let chosen = show::selected(context, &args.backup, wanted).await?;
+    let id = chosen.id.clone();
     let purpose = format!("restore {id}");
     let attended = Attended::of_restore(context, args.only, &id).await;
     let work = async {
@@ -28,7 +38,7 @@ pub(super) async fn run(context: &Context, args: &RestoreArgs) -> Ended {
         } else {
             asked_for
         };
-        restore(context, args, &attended, manifest, datasets).await
+        restore(context, args, &attended, (&chosen, manifest), datasets).await
     };
     match args.dry_run {
         true => work.await.map(|done| match done {
@@ -56,7 +66,7 @@ async fn restore(
     context: &Context,
     args: &RestoreArgs,
     attended: &Attended,
-    manifest: Manifest,
+    (chosen, manifest): (&Chosen, Manifest),
     datasets: &[Dataset],
 ) -> Result<Ran, Trouble> {
     let what = datasets
@@ -64,6 +74,10 @@ async fn restore(
         .map(Dataset::to_string)
         .collect::<Vec<_>>()
         .join(" and ");
+    let restored_id = manifest
+        .cluster_id
+        .clone()
+        .filter(|_| datasets.contains(&Dataset::Data));
     let summary = format!(
         "{what} of {} as of {} ({})",
         manifest.cluster,
@@ -84,7 +98,9 @@ async fn restore(
         keep_previous: args.keep_previous,
     };
     let preparing = context.composed.orchestrator.prepare_restore(request);
-    let prepared = conduct::unless_interrupted(context, preparing).await?;
+    let mut prepared = conduct::unless_interrupted(context, preparing).await?;
+    prepared.plan.about = chosen.lines();
+    prepared.plan.about[0] = format!("restore {what}: {}", chosen.about);
     if args.dry_run {
         return Ok(Ran::Dry(conduct::dry_run(context, &prepared)));
     }
@@ -114,5 +130,27 @@ async fn restore(
     if !refuses(&prepared.findings) {
         attended.before().await?;
     }
-    Ok(Ran::Really(Box::new(conduct::executed(context, prepared).await)))
+    if args.yes && !context.global.quiet {
+        prepared.plan.about.iter().for_each(|line| output::error_line(line));
+    }
+    let report = conduct::executed(context, prepared).await;
+    if let (true, true, Some(id)) = (args.other_cluster, report.outcome.is_done(), restored_id) {
+        adopt(context, &id).await;
+    }
+    Ok(Ran::Really(Box::new(report)))
+}
+
+/// What --other-cluster has put onto the nodes brings its cluster id along: the store goes by that from now on.
+async fn adopt(context: &Context, id: &ClusterId) {
+    let Composed {
+        store, orchestrator, ..
+    } = &context.composed;
+    let adopted = match store.adopted_id(&orchestrator.name).await {
+        Ok(Some(known)) if known == *id => return,
+        _ => store.adopt(&orchestrator.name, id).await,
+    };
+    match adopted {
+        Ok(()) => tracing::warn!("the nodes now have the cluster id {id}, and the store goes by it"),
+        Err(error) => tracing::warn!("run `kbo adopt {id}` before the next backup: {}", chain(&error)),
+    }
 }

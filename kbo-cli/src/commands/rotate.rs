@@ -1,11 +1,12 @@
 //! `kbo rotate`
 
 use kbo_core::ids::BackupId;
-use kbo_core::orchestrator::Rotation;
+use kbo_core::orchestrator::{Rotation, RotationRequest};
 use kbo_core::report::Outcome;
 use serde::Serialize;
 
 use super::{Context, Ended, store_locked};
+use crate::args::RotateArgs;
 use crate::output;
 
 #[derive(Serialize)]
@@ -18,27 +19,36 @@ struct Document<'a> {
     verdict: String,
 }
 
-pub(super) async fn run(context: &Context, dry_run: bool) -> Ended {
+pub(super) async fn run(context: &Context, args: &RotateArgs) -> Ended {
+    let request = RotationRequest {
+        cluster_id: args.cluster_id.clone(),
+        confirmed: args.yes,
+        ..RotationRequest::default()
+    };
     let orchestrator = &context.composed.orchestrator;
     let policies = &context.config.retention;
-    if dry_run {
-        return Ok(show(context, &orchestrator.plan_rotation(policies).await?, &[]));
+    if args.dry_run {
+        let rotation = orchestrator.plan_rotation_of(policies, &request).await?;
+        return Ok(show(context, &rotation, &[]));
     }
     store_locked(context, "rotate", async {
         // What an earlier removal was interrupted in is finished first.
         let swept = orchestrator.store.sweep().await?;
-        Ok(show(context, &orchestrator.rotate(policies).await?, &swept))
+        Ok(show(context, &orchestrator.rotate(policies, &request).await?, &swept))
     })
     .await
 }
 
 fn show(context: &Context, rotation: &Rotation, swept: &[BackupId]) -> Outcome {
-    let outcome = if rotation.failed.is_empty() {
-        Outcome::Done
-    } else {
-        Outcome::Failed
+    let outcome = match (rotation.failed.is_empty(), &rotation.withheld) {
+        (false, _) => Outcome::Failed,
+        (true, Some(_)) => Outcome::Attention,
+        (true, None) => Outcome::Done,
     };
-    let verdict = rotation.summary();
+    let verdict = match rotation.withheld {
+        Some(_) => format!("rotation {}", rotation.summary()),
+        None => rotation.summary(),
+    };
     if context.global.json {
         output::json(&Document {
             outcome,
@@ -54,6 +64,7 @@ fn show(context: &Context, rotation: &Rotation, swept: &[BackupId]) -> Outcome {
         let verdict = match (decision.keep, rotation.removed.contains(&decision.id)) {
             (true, _) => "stays",
             (false, true) => "removed",
+            (false, false) if rotation.withheld.is_some() => "would go",
             (false, false) => "goes",
         };
         vec![

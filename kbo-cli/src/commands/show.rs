@@ -1,46 +1,96 @@
 //! `kbo show`, and finding the backup that a person means.
 
-use kbo_archive::store::{SelectError, Selector, select};
+use jiff::Timestamp;
+use kbo_archive::store::{PassedOver, SelectError, Selected, Selector, Wanted, mentions, select};
+use kbo_core::belonging::{Belonging, Identity};
 use kbo_core::ids::BackupId;
-use kbo_core::inventory::Dataset;
 use kbo_core::manifest::{FileKind, Manifest};
 use kbo_core::ports::store::{BackupStore, Listed, Pin};
 use kbo_core::report::Outcome;
-use kbo_core::text::human;
+use kbo_core::text::{ago, human};
 
 use super::{Context, Ended, Trouble};
 use crate::output;
 
-/// The backup that `text` names, holding `datasets`.
-pub(super) async fn selected(context: &Context, text: &str, datasets: &[Dataset]) -> Result<BackupId, Trouble> {
-    let (id, damaged_newer) = selected_past_damage(context, text, datasets).await?;
-    if damaged_newer > 0 {
-        tracing::warn!("{damaged_newer} newer backups have damaged manifests and were passed over");
-    }
-    Ok(id)
+/// A backup that a person named, and what is to be said of that.
+pub(super) struct Chosen {
+    pub(super) id: BackupId,
+    /// What kind it is, how old, of how many nodes.
+    pub(super) about: String,
+    /// The newer ones that `latest` passed over.
+    pub(super) passed_over: Vec<PassedOver>,
 }
 
-/// The same, and how many newer ones with damaged manifests `latest` has passed over.
-pub(super) async fn selected_past_damage(
-    context: &Context,
-    text: &str,
-    datasets: &[Dataset],
-) -> Result<(BackupId, usize), Trouble> {
+impl Chosen {
+    /// What is worth saying before anything is done with it, the backup itself first.
+    pub(super) fn lines(&self) -> Vec<String> {
+        std::iter::once(self.about.clone())
+            .chain(mentions(&self.passed_over))
+            .collect()
+    }
+
+    /// Says it on standard error: a plan has it in its first lines, other commands have no plan.
+    pub(super) fn told(self, context: &Context) -> BackupId {
+        if !context.global.quiet && !self.passed_over.is_empty() {
+            self.lines().iter().for_each(|line| output::error_line(line));
+        }
+        self.id
+    }
+}
+
+/// The backup that `text` names, for somebody who wants this of it.
+pub(super) async fn selected(context: &Context, text: &str, wanted: Wanted<'_>) -> Result<Chosen, Trouble> {
     let trouble = |error: SelectError| {
-        let outcome = match error {
-            SelectError::Damaged { .. } => Outcome::Damaged,
-            _ => Outcome::Usage,
+        let outcome = match error.is_of_damage() {
+            true => Outcome::Damaged,
+            false => Outcome::Usage,
         };
-        Trouble::new(outcome, error.to_string()).hint("kbo list shows what there is")
+        let hint = match (&error, wanted) {
+            (SelectError::None { .. } | SelectError::NoneGood { .. }, Wanted::Whole) => {
+                "kbo list shows what there is; --only config takes a backup of configuration alone"
+            }
+            _ => "kbo list shows what there is",
+        };
+        Trouble::new(outcome, error.to_string()).hint(hint)
     };
     let selector: Selector = text.parse().map_err(trouble)?;
     let listed = context.composed.held.list().await?;
-    let selected = select(&listed, &selector, &context.config.cluster_name, datasets).map_err(trouble)?;
-    Ok((selected.backup.id.clone(), selected.damaged_newer))
+    let identity = context.composed.orchestrator.identity(&listed).await?;
+    let Selected {
+        backup,
+        manifest,
+        passed_over,
+    } = select(&listed, &selector, &identity, wanted).map_err(trouble)?;
+    Ok(Chosen {
+        id: backup.id.clone(),
+        about: about(manifest),
+        passed_over,
+    })
+}
+
+/// What a backup is, in a line.
+pub(super) fn about(manifest: &Manifest) -> String {
+    let unclean = match manifest.is_unclean() {
+        true => ", NOT STOPPED CLEANLY",
+        false => "",
+    };
+    let damaged = match manifest.source_damage().is_empty() {
+        true => "",
+        false => ", OF DAMAGED DATA",
+    };
+    format!(
+        "{} backup {} of {}, {} ({}), {} nodes{unclean}{damaged}",
+        manifest.kind,
+        manifest.id,
+        manifest.cluster,
+        ago(manifest.created, Timestamp::now()),
+        manifest.created,
+        manifest.nodes.len()
+    )
 }
 
 pub(super) async fn run(context: &Context, backup: &str, files: bool) -> Ended {
-    let id = selected(context, backup, &[]).await?;
+    let id = selected(context, backup, Wanted::WholeOrAny).await?.told(context);
     let mut manifest = context.composed.held.manifest(&id).await?;
     if context.global.json {
         if !files {
@@ -50,8 +100,9 @@ pub(super) async fn run(context: &Context, backup: &str, files: bool) -> Ended {
     } else {
         let folder = context.composed.store.folder(&id).await?;
         let listed = context.composed.held.list().await?;
+        let identity = context.composed.orchestrator.identity(&listed).await?;
         let listed = listed.iter().find(|listed| listed.id == id);
-        show(&manifest, &folder, listed, files);
+        show(&manifest, &folder, listed, &identity, files);
     }
     Ok(Outcome::Done)
 }
@@ -64,14 +115,23 @@ fn pinned(pin: Option<&Pin>) -> String {
     format!("since {}{by}{why}", pin.since)
 }
 
-fn show(manifest: &Manifest, folder: &std::path::Path, listed: Option<&Listed>, files: bool) {
+fn show(manifest: &Manifest, folder: &std::path::Path, listed: Option<&Listed>, identity: &Identity, files: bool) {
     output::line(&format!(
         "backup {} ({}) of {}",
         manifest.id, manifest.kind, manifest.cluster
     ));
     output::line(&format!("folder     {}", folder.display()));
     if let Some(id) = &manifest.cluster_id {
-        output::line(&format!("cluster.id {id}"));
+        let other = match (identity.of(manifest), &identity.id) {
+            (Belonging::OtherId(_), Some(ours)) => {
+                format!(
+                    " (NOT that of {} now, which is {ours}: `latest` does not mean it, and only kbo rotate --cluster-id rotates it)",
+                    identity.name
+                )
+            }
+            _ => String::new(),
+        };
+        output::line(&format!("cluster.id {id}{other}"));
     }
     output::line(&format!(
         "created    {}, committed {}, by kbo {}",
@@ -94,12 +154,25 @@ fn show(manifest: &Manifest, folder: &std::path::Path, listed: Option<&Listed>, 
     if let Some(missing) = listed.and_then(|listed| listed.missing.as_ref()) {
         output::line(&format!("DAMAGED    {missing}"));
     }
-    for caveat in &manifest.caveats {
+    for damage in manifest.source_damage() {
+        output::line(&format!("damaged    {damage}"));
+    }
+    if !manifest.degraded.is_empty() {
+        let partitions = kbo_core::text::some_of(&manifest.degraded);
+        output::line(&format!("degraded   partitions {partitions}"));
+    }
+    let told = manifest.source_damage();
+    for caveat in manifest
+        .caveats
+        .iter()
+        .filter(|caveat| !told.contains(&caveat.as_str()))
+    {
         output::line(&format!("caveat     {caveat}"));
     }
     let nodes = manifest.nodes.iter().map(|node| {
         let proof = match &node.clean_stop {
             Some(proof) if proof.clean => "stopped cleanly",
+            Some(_) if node.degraded => "not whole before the backup",
             Some(_) => "NOT STOPPED CLEANLY",
             None => "not stopped",
         };

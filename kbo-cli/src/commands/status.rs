@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use kbo_core::ids::NodeName;
+use kbo_core::orchestrator::condition;
 use kbo_core::ports::store::BackupStore;
 use kbo_core::report::Outcome;
+use kbo_core::retention::Condition;
 use serde::Serialize;
 
 use super::list::Row;
@@ -57,17 +59,17 @@ pub(super) async fn run(context: &Context, args: &ScheduleRoot) -> Ended {
         })
         .collect();
     let listed = context.composed.held.list().await?;
-    let ours = |manifest: &kbo_core::manifest::Manifest| manifest.cluster == orchestrator.name;
-    let last_backup = listed
+    let identity = orchestrator.identity(&listed).await?;
+    // One that cannot be counted on must not pass for the last one.
+    let last_good = listed
         .iter()
         .rev()
-        .find(|backup| backup.manifest.as_ref().is_ok_and(ours))
-        .map(Row::of);
-    let last_id = listed
-        .iter()
-        .rev()
-        .find(|backup| backup.manifest.as_ref().is_ok_and(ours))
-        .map(|backup| backup.id.to_string());
+        .find(|backup| identity.owns(backup) && condition(backup) == Condition::Good);
+    let newer = listed.iter().rev().take_while(|backup| Some(*backup) != last_good);
+    let bad_newer = newer
+        .filter(|backup| backup.manifest.is_err() || identity.owns(backup))
+        .count();
+    let last_backup = last_good.map(|backup| Row::of(backup, &identity));
     let needs_recovery = orchestrator.needs_recovery().await?;
     let up = nodes
         .iter()
@@ -78,7 +80,12 @@ pub(super) async fn run(context: &Context, args: &ScheduleRoot) -> Ended {
     } else {
         ""
     };
-    let last = last_id.map_or_else(|| "no backup yet".to_owned(), |id| format!("last backup {id}"));
+    let last = match (last_good, bad_newer) {
+        (None, 0) => "no backup yet".to_owned(),
+        (None, bad) => format!("NO GOOD BACKUP, {bad} that are not (kbo list)"),
+        (Some(good), 0) => format!("last backup {}", good.id),
+        (Some(good), bad) => format!("last good backup {}, {bad} NEWER NOT GOOD (kbo list)", good.id),
+    };
     let Looks { schedules, warnings } = looks(context, args.root.as_deref()).await;
     let warned = match &warnings[..] {
         [] => String::new(),

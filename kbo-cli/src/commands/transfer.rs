@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kbo_archive::store::{Transfer, export, export_to_file, import as import_from};
+use kbo_archive::store::{Transfer, Wanted, export, export_to_file, import as import_from};
+use kbo_core::belonging::Belonging;
 use kbo_core::cancel::Urgency;
 use kbo_core::manifest::{ArchiveRecord, Manifest};
 use kbo_core::ports::monitor::MonitorEvent;
@@ -32,7 +33,9 @@ struct Document<'a> {
 }
 
 pub(super) async fn export_backup(context: &Context, args: &ExportArgs) -> Ended {
-    let id = show::selected(context, &args.backup, &[]).await?;
+    let id = show::selected(context, &args.backup, Wanted::WholeOrAny)
+        .await?
+        .told(context);
     let store = &context.composed.store;
     let to_stdout = args.file == Path::new("-");
     if to_stdout && context.global.json {
@@ -70,7 +73,11 @@ pub(super) async fn export_backup(context: &Context, args: &ExportArgs) -> Ended
 pub(super) async fn import(context: &Context, args: &ImportArgs) -> Ended {
     let store = &context.composed.store;
     let how = transfer(context, "import");
-    let importing = import_from(store, input(&args.file)?, &how);
+    let pin = match args.pin {
+        true => Some(pin::because(Some(&args.reason))?),
+        false => None,
+    };
+    let importing = import_from(store, input(&args.file)?, pin.as_ref(), &how);
     let manifest = unless_hurried(context, importing).await.map_err(|error| match error {
         StoreError::Taken(id) => {
             let text = format!("the store has a backup {id} already; nothing was changed");
@@ -79,16 +86,13 @@ pub(super) async fn import(context: &Context, args: &ImportArgs) -> Ended {
         error => error.into(),
     })?;
     let id = &manifest.id;
-    if args.pin {
-        store.pin(id, &pin::because(Some(&args.reason))?).await?;
-    }
-    let is_ours = manifest.cluster == context.config.cluster_name;
-    let of_others = match is_ours {
-        true => String::new(),
-        false => format!(
-            " of the cluster {}, not of {}",
-            manifest.cluster, context.config.cluster_name
-        ),
+    let listed = store.list().await?;
+    let belonging = context.composed.orchestrator.identity(&listed).await?.of(&manifest);
+    let is_ours = belonging == Belonging::Own;
+    let of_others = match belonging {
+        Belonging::Own => String::new(),
+        Belonging::OtherId(id) => format!(" of another cluster id ({id})"),
+        Belonging::OtherName(name) => format!(" of the cluster {name}, not of {}", context.config.cluster_name),
     };
     let days = Timestamp::now().duration_since(manifest.created).as_secs() / (24 * 3600);
     let is_old = days >= i64::from(context.config.retention.of(manifest.kind).days);

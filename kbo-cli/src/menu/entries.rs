@@ -145,6 +145,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         &[ANY, option("Why is it kept? (may be left empty)", "--reason", "", true)], Consent::Question),
     entry(Group::Backup, "Unpin", "let a backup be rotated again", &["unpin"], &[Ask::Backup(Which::Pinned)], Consent::Question),
     entry(Group::Backup, "Rotate", "remove the backups that have had their time", &["rotate"], &[], Consent::Plan),
+    entry(Group::Backup, "Adopt a cluster id", "after the cluster was formatted anew", &["adopt"],
+        &[file("The new cluster id, as the check names it", "")], Consent::Question),
     entry(Group::Backup, "Export", "a backup into one file", &["export"], &[ANY, file("File to write", "{backup}.tar")], Consent::Free),
     entry(Group::Backup, "Import", "a backup from such a file", &["import"],
         &[file("File to read", ""), Ask::Choice("Keep it?", &[("As any other backup", &[]), ("Pin it", &["--pin"])])], Consent::Free),

@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use kbo_core::ids::ClusterId;
+use kbo_core::manifest::Manifest;
+use kbo_core::orchestrator::condition;
 use kbo_core::ports::node::ContainerState;
 use kbo_core::ports::store::{Listed, LockOwner};
-use kbo_core::text::human;
+use kbo_core::retention::Condition;
+use kbo_core::text::{ago, human, one_line};
 
 use super::rows;
 
@@ -21,6 +25,8 @@ pub(super) struct Seen {
     pub(super) nodes: Vec<(String, NodeSeen)>,
     /// The store.
     pub(super) store: StoreSeen,
+    /// The cluster id that the store goes by, where it is known.
+    pub(super) cluster_id: Option<ClusterId>,
     /// The run that holds the cluster's lock.
     pub(super) running: Option<LockOwner>,
     /// Whether a run has died.
@@ -103,7 +109,9 @@ impl Seen {
         lines.extend(self.attention());
         lines.push((backup_tone, backup));
         lines.extend(self.node_lines());
-        lines
+        // Engines and hosts have said some of it.
+        let shown = |(tone, line): Line| (tone, one_line(&line).into_owned());
+        lines.into_iter().map(shown).collect()
     }
 
     /// How many nodes run.
@@ -157,14 +165,25 @@ impl Seen {
             0 => String::new(),
             damaged => format!("; {damaged} DAMAGED: Backup, List"),
         };
-        let whole = ours.iter().find(|backup| rows::damage(backup).is_none());
+        let own = |manifest: &Manifest| {
+            let ids = (&self.cluster_id, &manifest.cluster_id);
+            !matches!(ids, (Some(ours), Some(its)) if ours != its)
+        };
+        // One that cannot be counted on must not pass for the last one.
+        let is_good =
+            |backup: &&&Listed| condition(backup) == Condition::Good && backup.manifest.as_ref().is_ok_and(own);
+        let whole = ours.iter().find(is_good);
         let Some((backup, manifest)) = whole.and_then(|backup| Some((backup, backup.manifest.as_ref().ok()?))) else {
-            return (Tone::Warning, format!("no backup yet{damaged}"));
+            let none = match ours.is_empty() {
+                true => "no backup yet",
+                false => "no good backup",
+            };
+            return (Tone::Warning, format!("{none}{damaged}"));
         };
         let mut text = format!(
             "last backup: {}, {}, {}, {}",
             backup.id,
-            rows::ago(manifest.created, now),
+            ago(manifest.created, now),
             backup.kind,
             human(manifest.stored_bytes())
         );

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kbo_archive::store::DirStore;
+use kbo_core::belonging::{Identity, identity};
 use kbo_core::cancel::Cancel;
 use kbo_core::config::Config;
-use kbo_core::ids::ClusterName;
+use kbo_core::ids::{ClusterId, ClusterName};
 use kbo_core::ports::store::{BackupStore, Listed, LockOwner, StoreError};
 use kbo_core::report::chain;
 use tokio::runtime::Handle;
@@ -123,12 +124,14 @@ impl Look {
     fn read_store(&mut self, runtime: &Handle, config: &Config) {
         let store = DirStore::new(config.storage.cold.clone());
         let cluster = config.cluster_name.clone();
+        let configured = config.cluster_id.clone();
         let seen = Arc::clone(&self.seen);
         self.tasks.push(runtime.spawn(async move {
-            let read = timeout(LIMIT, read(&store, &cluster)).await;
+            let read = timeout(LIMIT, read(&store, &cluster, configured.as_ref())).await;
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             match read {
-                Ok(Ok((listed, running, died))) => {
+                Ok(Ok((listed, identity, running, died))) => {
+                    seen.cluster_id = identity.id;
                     seen.store = StoreSeen::Listed(listed);
                     seen.running = running;
                     seen.died = died;
@@ -140,15 +143,16 @@ impl Look {
     }
 }
 
-type Read = (Vec<Listed>, Option<LockOwner>, bool);
+type Read = (Vec<Listed>, Identity, Option<LockOwner>, bool);
 
-async fn read(store: &DirStore, cluster: &ClusterName) -> Result<Read, StoreError> {
+async fn read(store: &DirStore, cluster: &ClusterName, configured: Option<&ClusterId>) -> Result<Read, StoreError> {
     let listed = store.list().await?;
+    let identity = identity(store, cluster, configured, &listed).await?;
     let mut died = !store.open_journals(cluster).await?.is_empty();
     let running = store.holder(cluster).await?;
     if died && running.is_none() {
         // A run closes its journal before it lets go of the lock: it may have ended between these two looks.
         died = !store.open_journals(cluster).await?.is_empty();
     }
-    Ok((listed, running, died))
+    Ok((listed, identity, running, died))
 }

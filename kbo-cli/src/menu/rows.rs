@@ -3,37 +3,10 @@
 use jiff::Timestamp;
 use kbo_core::manifest::Manifest;
 use kbo_core::ports::store::Listed;
-use kbo_core::text::human;
+use kbo_core::text::{ago, clip, human, one_line};
 
 /// The columns of [`row`].
 pub(super) const HEAD: [&str; 7] = ["BACKUP", "AGE", "KIND", "DATA", "STORED", "DOWN", ""];
-
-/// How long ago that was.
-pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
-    let seconds = now.duration_since(then).as_secs();
-    match seconds {
-        // Clocks differ a little; a backup from the future is worth a look.
-        ..=-120 => format!("in {}", time(-seconds)),
-        -119..60 => "just now".to_owned(),
-        _ => format!("{} ago", time(seconds)),
-    }
-}
-
-/// The one or two largest units.
-fn time(seconds: i64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    let with = |large: String, rest: i64, unit: &str| match rest {
-        0 => large,
-        rest => format!("{large} {rest} {unit}"),
-    };
-    match (days, hours, minutes) {
-        (0, 0, minutes) => format!("{minutes} min"),
-        (0, 1..10, _) => with(format!("{hours} h"), minutes % 60, "min"),
-        (0, _, _) => format!("{hours} h"),
-        (1..10, _, _) => with(format!("{days} d"), hours % 24, "h"),
-        _ => format!("{days} d"),
-    }
-}
 
 /// The backups of a cluster, newest first, and those of which nobody knows whose they are.
 pub(super) fn of_cluster<'a>(listed: &'a [Listed], cluster: &str) -> Vec<&'a Listed> {
@@ -76,11 +49,23 @@ fn down(manifest: &Manifest) -> String {
 pub(super) fn remarks(backup: &Listed) -> Vec<String> {
     let mut remarks = vec![];
     if let Some(damage) = damage(backup) {
-        remarks.push(format!("DAMAGED: {damage}"));
+        remarks.push(format!("DAMAGED: {}", one_line(&clip(damage, 120))));
+    }
+    if let Ok(manifest) = &backup.manifest {
+        if manifest.is_unclean() {
+            remarks.push("NOT STOPPED CLEANLY".to_owned());
+        }
+        if !manifest.source_damage().is_empty() {
+            remarks.push("OF DAMAGED DATA".to_owned());
+        }
     }
     if backup.pinned {
         let reason = backup.pin.as_ref().and_then(|pin| pin.reason.as_ref());
         remarks.push(reason.map_or_else(|| "pinned".to_owned(), |reason| format!("pinned: {reason}")));
+    }
+    let degraded = backup.manifest.as_ref().map_or(0, |manifest| manifest.degraded.len());
+    if degraded > 0 {
+        remarks.push(format!("degraded: {degraded} partitions"));
     }
     match backup.manifest.as_ref().map_or(0, |manifest| manifest.caveats.len()) {
         0 => {}
@@ -92,6 +77,8 @@ pub(super) fn remarks(backup: &Listed) -> Vec<String> {
 
 /// Rows as lines with their columns aligned, those listed in `right` to the right.
 pub(super) fn aligned(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
+    let shown = |row: &Vec<String>| row.iter().map(|cell| one_line(cell).into_owned()).collect();
+    let rows: &[Vec<String>] = &rows.iter().map(shown).collect::<Vec<_>>();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let length = |cell: &String| cell.chars().count();
     let widths: Vec<usize> = (0..columns)

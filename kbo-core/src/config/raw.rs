@@ -33,6 +33,9 @@ pub struct Raw {
     /// `[kafka]`: asking whether Kafka is ready
     #[serde(default)]
     pub kafka: RawKafka,
+    /// `[backup]`: what backups accept
+    #[serde(default)]
+    pub backup: RawBackup,
     /// `[archive]`: how archives are made
     #[serde(default)]
     pub archive: RawArchive,
@@ -74,6 +77,8 @@ pub struct RawCluster {
     pub name: Option<String>,
     /// Kafka's cluster id; checked against every meta.properties.
     pub id: Option<String>,
+    /// node.ids of brokers and controllers that are gone for good, though the cluster still knows them. Default: none.
+    pub retired: Option<Vec<i32>>,
 }
 
 /// `[storage]`
@@ -123,6 +128,8 @@ pub struct RawSsh {
 pub struct RawDocker {
     /// The engine of the Docker transport. Default unix:///var/run/docker.sock.
     pub host: Option<String>,
+    /// Accept an engine over TCP without TLS on another machine: its traffic carries Kafka's keys. Default false.
+    pub insecure_tcp: Option<bool>,
     /// Image of the helper container that the agent runs in. Default: the image of the node's own container.
     pub helper_image: Option<String>,
 }
@@ -167,6 +174,16 @@ pub struct RawKafka {
     pub ready_timeout_seconds: Option<u64>,
     /// How long ISRs have to become whole after the start. Default 120.
     pub isr_timeout_seconds: Option<u64>,
+}
+
+/// `[backup]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RawBackup {
+    /// Back up a cluster with a dead broker, an offline log dir or partitions without a leader too, marked as degraded. Default
+    /// false.
+    pub allow_degraded: Option<bool>,
 }
 
 /// `[archive]`
@@ -283,6 +300,8 @@ pub struct RawNode {
     pub data: Option<OneOrMany>,
     /// Kafka's node.id, to be checked against meta.properties.
     pub node_id: Option<i32>,
+    /// The service of systemd by which its container is stopped and started, such as kafka.service. Default: the engine does it.
+    pub unit: Option<String>,
     /// Whom to log in as. Default: that of `[ssh]`.
     pub user: Option<String>,
     /// The port of its SSH server. Default: that of `[ssh]`.

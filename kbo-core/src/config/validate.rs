@@ -180,6 +180,8 @@ fn settings(raw: &Raw) -> Result<Settings, ConfigError> {
         level,
         threads: raw.archive.threads.unwrap_or(default.threads),
         warn_free_percent,
+        allow_degraded: raw.backup.allow_degraded.unwrap_or(default.allow_degraded),
+        retired: raw.cluster.retired.iter().flatten().copied().collect(),
         ..default
     })
 }
@@ -251,7 +253,24 @@ fn node(raw: &Raw, node: &RawNode) -> Result<Node, ConfigError> {
         config,
         data,
         node_id: node.node_id,
+        unit: unit(&key("unit"), node)?,
     })
+}
+
+/// A name that systemctl takes for one service unit, and not for an option or a pattern.
+fn unit(key: &str, node: &RawNode) -> Result<Option<String>, ConfigError> {
+    let Some(unit) = &node.unit else { return Ok(None) };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '\\' | '@');
+    let is_service = unit.strip_suffix(".service").is_some_and(|name| !name.is_empty());
+    if !is_service || unit.starts_with('-') || unit.len() > 255 || !unit.chars().all(plain) {
+        return Err(value(
+            key,
+            format!("{unit:?}"),
+            "not the name of a service of systemd",
+            "a name such as \"kafka.service\"",
+        ));
+    }
+    Ok(Some(unit.clone()))
 }
 
 /// What the container is made of, from the most general table to the node's own.
@@ -300,6 +319,31 @@ fn container(
     Ok(definition)
 }
 
+/// The engine carries the node's files and keys: over TCP without TLS it does so for everybody on the way to read and change.
+fn clear_tcp(host: &str, is_accepted: bool) -> Result<(), ConfigError> {
+    let Some((_, address)) = host.split_once("://").filter(|(scheme, _)| *scheme != "unix") else {
+        return Ok(());
+    };
+    let authority = address.split('/').next().unwrap_or_default();
+    let name = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.rsplit_once(':').map_or(authority, |(name, _)| name),
+    };
+    let is_loopback = name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    if is_loopback || is_accepted {
+        return Ok(());
+    }
+    Err(value(
+        "docker.host",
+        format!("{host:?}"),
+        "an engine without TLS: whoever is on the way can read Kafka's keys and act as root",
+        "a forwarded socket (ssh -L /run/kbo-engine.sock:/var/run/docker.sock HOST, unix:///run/kbo-engine.sock), or insecure_tcp = true under [docker] where the network is trusted",
+    ))
+}
+
 fn access(raw: &Raw, node: &RawNode, home: Option<&Path>) -> Result<Access, ConfigError> {
     let key = |key: &str| format!("node.{}.{key}", node.name);
     match node.transport.or(raw.defaults.transport).unwrap_or_default() {
@@ -322,6 +366,7 @@ fn access(raw: &Raw, node: &RawNode, home: Option<&Path>) -> Result<Access, Conf
                     instead,
                 ));
             }
+            clear_tcp(&host, raw.docker.insecure_tcp.unwrap_or(false))?;
             Ok(Access::Docker {
                 host,
                 helper_image: raw.docker.helper_image.clone(),
@@ -371,6 +416,7 @@ mod tests {
             config: None,
             data: None,
             node_id: None,
+            unit: None,
             user: None,
             port: None,
             key: None,
@@ -385,6 +431,7 @@ mod tests {
             cluster: RawCluster {
                 name: Some("dev".to_owned()),
                 id: None,
+                retired: None,
             },
             storage: RawStorage {
                 cold: Some("~/cold".into()),

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::Rotation;
+use jiff::SignedDuration;
+
 use super::run::Run;
+use super::{Rotation, RotationRequest};
 use crate::ids::NodeName;
 use crate::inventory::Dataset;
 use crate::machine::{Operation, Phase};
 use crate::plan::Step;
 use crate::ports::node::{DirFacts, FactsRequest};
 use crate::ports::store::Space;
+use crate::preflight::CLOCK_SKEW;
 use crate::report::chain;
-use crate::text::human;
+use crate::text::{human, some_of};
 
 impl Run<'_> {
     /// Rotates after a committed backup whose data were sound, and after nothing else: a month of bad nights must not take the
@@ -25,7 +28,12 @@ impl Run<'_> {
         if !is_good {
             return None;
         }
-        let rotation = match self.o.rotate(policies).await {
+        let request = RotationRequest {
+            of_this_run: self.prepared.plan.backup.as_ref().map(|(id, _)| id.clone()),
+            doubt: self.doubtful_clock(),
+            ..RotationRequest::default()
+        };
+        let rotation = match self.o.rotate(policies, &request).await {
             Ok(rotation) => rotation,
             Err(error) => {
                 self.warn(format!("nothing was rotated: {}", chain(&error)));
@@ -36,10 +44,65 @@ impl Run<'_> {
             let verdict = if decision.keep { "stays" } else { "goes" };
             tracing::info!("rotation: {} {verdict}: {}", decision.id, decision.reasons.join(", "));
         }
+        if rotation.withheld.is_some() {
+            self.attend(format!("rotation {}", rotation.summary()));
+        }
         for (id, why) in &rotation.failed {
             self.warn(format!("{id} has had its time, and cannot be removed: {why}"));
         }
         Some(rotation)
+    }
+
+    /// Notes the cluster id of a first backup, and the one that kbo.toml names, so that a changed one is known as such. What cannot be
+    /// noted costs nothing but that.
+    pub(super) async fn note_cluster_id(&self) {
+        let Some(id) = self.seen_cluster_id().filter(|_| self.harvest().committed) else {
+            return;
+        };
+        let store = &self.o.store;
+        let noted = match store.adopted_id(&self.o.name).await {
+            Ok(None) => store.adopt(&self.o.name, &id).await,
+            Ok(Some(known)) if known != id && self.o.cluster_id.as_ref() == Some(&id) => {
+                store.adopt(&self.o.name, &id).await
+            }
+            Ok(Some(_)) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = noted {
+            tracing::warn!("the cluster id cannot be noted in the store: {}", chain(&error));
+        }
+    }
+
+    /// Ages are told by this machine's time: why it may be wrong, going by the nodes and by the time that the run has taken.
+    fn doubtful_clock(&self) -> Option<String> {
+        let elsewhere: Vec<String> = self
+            .prepared
+            .facts
+            .iter()
+            .filter_map(|(name, facts)| Some((name, facts.as_ref().ok()?)))
+            .map(|(name, facts)| (name, facts.clock.duration_since(self.prepared.looked_at)))
+            .filter(|(_, ahead)| ahead.abs() > CLOCK_SKEW)
+            .map(|(name, ahead)| {
+                let way = if ahead.is_positive() { "ahead" } else { "behind" };
+                format!("{name} is {} s {way}", ahead.abs().as_secs())
+            })
+            .collect();
+        if !elsewhere.is_empty() {
+            return Some(format!(
+                "the clocks of nodes disagree with this machine's: {}",
+                some_of(&elsewhere)
+            ));
+        }
+        let (wall, monotonic) = self.begun;
+        let by_wall = self.o.clock.now().duration_since(wall);
+        let by_monotonic = SignedDuration::try_from(self.o.clock.monotonic().saturating_sub(monotonic)).ok()?;
+        let jump = (by_wall - by_monotonic).abs();
+        (jump > CLOCK_SKEW).then(|| {
+            format!(
+                "this machine's clock has jumped by {} s while the run was under way",
+                jump.as_secs()
+            )
+        })
     }
 
     /// Low space is told after a run as before it: the run itself may have made it low.
@@ -76,7 +139,7 @@ impl Run<'_> {
         }
     }
 
-    fn swapped_datasets(&self, name: &NodeName) -> Vec<Dataset> {
+    pub(super) fn swapped_datasets(&self, name: &NodeName) -> Vec<Dataset> {
         let of_node = |step: &Step| match step {
             Step::Swap { node, datasets } if node == name => Some(datasets.clone()),
             _ => None,

@@ -1,10 +1,14 @@
 //! Executing a plan: from the first phase to the last through the state machine.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
 
 use super::outcome::{refused, report, unstarted};
 use super::run::Run;
 use super::{Orchestrator, Prepared};
+use crate::cancel::Urgency;
 use crate::ids::RunId;
 use crate::journal::Entry;
 use crate::machine::{Event, Operation, Phase, next};
@@ -80,6 +84,10 @@ impl Orchestrator {
     }
 }
 
+/// How long a step goes on, and then an undo, after the operator has asked for the end twice.
+const HURRIED_STEP: Duration = Duration::from_secs(1);
+const HURRIED_UNDO: Duration = Duration::from_secs(5);
+
 /// So many runs of one cluster within as many seconds are no operator's.
 const SECONDS_TRIED: u32 = 60;
 
@@ -94,10 +102,13 @@ impl Run<'_> {
             prior: self.prepared.prior.clone(),
         };
         let mut event = match self.journal(begin).await {
-            Ok(()) => {
-                self.sweep_orphans().await;
-                Event::PhaseDone
-            }
+            Ok(()) => match self.claim().await {
+                Ok(()) => {
+                    self.sweep_orphans().await;
+                    Event::PhaseDone
+                }
+                Err(_) => Event::StepFailed,
+            },
             Err(error) => {
                 self.fail("begin the journal", None, &error.into());
                 Event::StepFailed
@@ -107,11 +118,45 @@ impl Run<'_> {
             phase = self.advance(operation, phase, event);
             event = match phase {
                 Phase::Done | Phase::RolledBack | Phase::Refused | Phase::Stuck => break,
-                Phase::Undoing => self.timed(phase, self.undo()).await,
-                _ => self.timed(phase, self.phase(phase)).await,
+                Phase::Undoing => self.timed(phase, self.unless_hurried(self.undo(), HURRIED_UNDO)).await,
+                _ => {
+                    self.timed(phase, self.unless_hurried(self.phase(phase), HURRIED_STEP))
+                        .await
+                }
             };
         }
+        // Restored data that not every node knows to be kept are for a person.
+        if phase == Phase::Done && !self.is_known_to_all().await {
+            phase = Phase::Stuck;
+        }
         self.finish(phase).await
+    }
+
+    /// The work, or what is left undone of it some seconds after the operator asked a second time: what is awaited is abandoned.
+    async fn unless_hurried(&self, work: impl Future<Output = Event>, patience: Duration) -> Event {
+        let cancel = &self.o.cancel;
+        tokio::select! {
+            biased;
+            event = work => return event,
+            () = async {
+                cancel.reached(Urgency::Hurry).await;
+                self.o.clock.expire(patience).await;
+            } => {}
+        }
+        if !self.is_undoing() {
+            self.harvest().interrupted = true;
+            return Event::Interrupted;
+        }
+        let grace = self.o.settings.lease_grace.as_secs();
+        self.harvest().failures.push(Failure {
+            step: "undo the run".to_owned(),
+            node: None,
+            message: "abandoned, for kbo was interrupted twice".to_owned(),
+            hint: Some(format!(
+                "each node undoes its own part {grace} s after kbo is gone, and `kbo recover` the rest"
+            )),
+        });
+        Event::UndoFailed
     }
 
     fn advance(&self, operation: Operation, phase: Phase, event: Event) -> Phase {
@@ -208,11 +253,12 @@ impl Run<'_> {
             // The journal stays open for `kbo recover`, and the leases are not given back: nodes that this run stopped and
             // could not start again undo their part by themselves once this process is gone.
         } else {
-            for (name, transport) in &self.o.nodes {
+            let released = self.o.nodes.iter().map(|(name, transport)| async move {
                 if let Err(error) = transport.release().await {
                     tracing::warn!("{name}: {error}");
                 }
-            }
+            });
+            join_all(released).await;
             if let Err(error) = self.journal(end).await {
                 tracing::warn!("the journal cannot be written: {}", chain(&error));
             }
@@ -220,6 +266,7 @@ impl Run<'_> {
                 self.warn(format!("the journal cannot be closed: {}", chain(&error)));
             }
         }
+        self.note_cluster_id().await;
         let rotation = self.rotate(phase).await;
         self.warn_of_space_in_the_store().await;
         let harvest = self.harvest.into_inner().unwrap_or_else(PoisonError::into_inner);

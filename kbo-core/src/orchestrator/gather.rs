@@ -6,26 +6,37 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream;
 
+use jiff::Timestamp;
+
 use super::Orchestrator;
-use crate::ids::NodeName;
+use super::readiness::is_near;
+use crate::ids::{ClusterId, NodeName};
 use crate::inventory::{Dataset, Node};
+use crate::manifest::Manifest;
 use crate::plan::Prior;
 use crate::ports::node::{
-    FactsRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, PartitionState,
+    BrokerState, FactsRequest, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport,
+    PartitionState,
 };
-use crate::preflight::{Input, Purpose, judge};
+use crate::ports::store::Listed;
+use crate::preflight::{Degraded, Input, Purpose, broken_partitions, judge};
+use crate::report::chain;
 
 /// What a look at the cluster found.
 #[derive(Debug)]
 pub struct Facts {
     /// Each node's facts, or why there are none.
     pub nodes: BTreeMap<NodeName, Result<NodeFacts, NodeError>>,
+    /// The centre's time when they were gathered.
+    pub looked_at: Timestamp,
     /// Every container's state.
     pub prior: Prior,
     /// Whether the metadata quorum is operational, and why not; `None` where no controller runs.
     pub quorum: Option<Result<(), String>>,
     /// Every partition, where a running broker told.
     pub partitions: Option<Vec<PartitionState>>,
+    /// What was not whole already.
+    pub degraded: Degraded,
     /// What preflight makes of it.
     pub findings: Vec<crate::preflight::Finding>,
 }
@@ -61,7 +72,8 @@ impl Orchestrator {
         let quorum = if controllers.is_empty() {
             None
         } else {
-            Some(self.quorum_now(&controllers).await)
+            let looked = self.quorum_now(&controllers, controllers.len()).await;
+            Some(looked.map_err(|unready| unready.why))
         };
         let brokers: Vec<&Node> = self
             .cluster
@@ -72,11 +84,18 @@ impl Orchestrator {
             .collect();
         let (partitions, unasked) = self.brokers_now(&brokers).await;
         let store = self.store.space().await.ok();
-        let last_ratio = match purpose {
-            Purpose::Backup { .. } => self.last_ratio().await,
-            _ => None,
+        let past = match purpose {
+            Purpose::Backup { datasets, .. } => self.past(datasets).await,
+            _ => Past::default(),
         };
-        let findings = judge(&Input {
+        // Who belongs to the cluster matters to a backup of its data alone.
+        let (registered, voters) = match purpose {
+            Purpose::Backup { cold: true, .. } => (self.registered(&brokers).await, self.voters(&controllers).await),
+            _ => (None, None),
+        };
+        let asker = self.asker().await;
+        let known = self.known_runs().await;
+        let input = Input {
             cluster: &self.cluster,
             cluster_id: self.cluster_id.as_ref(),
             purpose,
@@ -84,16 +103,26 @@ impl Orchestrator {
             now,
             quorum: quorum.as_ref(),
             partitions: partitions.as_deref(),
+            brokers: registered.as_deref(),
+            voters: voters.as_deref(),
+            retired: &self.settings.retired,
+            allow_degraded: self.settings.allow_degraded,
             unasked: &unasked,
             store,
-            last_ratio,
+            ratios: &past.ratios,
+            adopted_id: past.adopted_id.as_ref(),
             warn_free_percent: self.settings.warn_free_percent,
-        });
+            asker: &asker,
+            known: &known,
+        };
+        let (findings, degraded) = (judge(&input), broken_partitions(&input));
         Facts {
             nodes,
+            looked_at: now,
             prior,
             quorum,
             partitions,
+            degraded,
             findings,
         }
     }
@@ -138,6 +167,33 @@ impl Orchestrator {
         None
     }
 
+    /// The registered brokers as the first broker that answers tells them.
+    async fn registered(&self, brokers: &[&Node]) -> Option<Vec<BrokerState>> {
+        for node in brokers {
+            let Ok(transport) = self.transport(&node.name) else {
+                continue;
+            };
+            if let Ok(KafkaAnswer::Brokers(registered)) = transport.kafka(KafkaQuestion::Brokers).await {
+                return Some(registered);
+            }
+        }
+        None
+    }
+
+    /// The quorum's voters as its leader tells them, and whether each keeps up.
+    async fn voters(&self, controllers: &[&Node]) -> Option<Vec<(i32, bool)>> {
+        for node in controllers {
+            let Ok(transport) = self.transport(&node.name) else {
+                continue;
+            };
+            if let Ok(KafkaAnswer::Quorum(quorum)) = transport.kafka(KafkaQuestion::Quorum).await {
+                let voters = quorum.voters.iter();
+                return Some(voters.map(|(id, end)| (*id, is_near(&quorum, *end))).collect());
+            }
+        }
+        None
+    }
+
     /// Every broker is asked for itself: one that does not let kbo in now would not be known to be ready after its start. Gives the
     /// partitions, and why brokers cannot be asked; of one that may answer later the reason is an `Unreachable`. A node that was not
     /// reached is told of elsewhere.
@@ -165,13 +221,42 @@ impl Orchestrator {
         (partitions, unasked)
     }
 
-    async fn last_ratio(&self) -> Option<f64> {
-        let listed = self.store.list().await.ok()?;
-        let last = listed.iter().rev().filter_map(|backup| backup.manifest.as_ref().ok());
-        let last = last
-            .into_iter()
-            .find(|manifest| manifest.cluster == self.name && manifest.raw_bytes() > 0)?;
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        Some(last.stored_bytes() as f64 / last.raw_bytes() as f64)
+    /// What the store's backups tell a new one of these datasets. A store that cannot be read is told of by the run itself.
+    async fn past(&self, datasets: &[Dataset]) -> Past {
+        let Ok(listed) = self.store.list().await else {
+            return Past::default();
+        };
+        let identity = match self.identity(&listed).await {
+            Ok(identity) => identity,
+            Err(error) => {
+                tracing::warn!("the cluster id of earlier backups is not known: {}", chain(&error));
+                return Past::default();
+            }
+        };
+        let like_it =
+            |backup: &&Listed| identity.owns(backup) && backup.kind.datasets() == datasets && backup.missing.is_none();
+        let manifests: Vec<&Manifest> = listed
+            .iter()
+            .rev()
+            .filter(like_it)
+            .filter_map(|backup| backup.manifest.as_ref().ok())
+            .collect();
+        let ratio = |dataset: &Dataset| {
+            let ratios = manifests.iter().filter_map(|manifest| manifest.ratio(*dataset));
+            Some((*dataset, ratios.into_iter().next()?))
+        };
+        Past {
+            ratios: datasets.iter().filter_map(ratio).collect(),
+            adopted_id: identity.id,
+        }
     }
+}
+
+/// What earlier backups tell a new one.
+#[derive(Default)]
+struct Past {
+    /// Stored bytes per raw byte, of the newest backup of the same kind.
+    ratios: BTreeMap<Dataset, f64>,
+    /// The cluster id that they belong to.
+    adopted_id: Option<ClusterId>,
 }

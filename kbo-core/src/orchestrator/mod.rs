@@ -10,6 +10,7 @@ mod containers;
 mod execute;
 mod gated;
 mod gather;
+mod keeping;
 mod outcome;
 mod phases;
 mod prepare;
@@ -22,9 +23,11 @@ mod steps;
 mod stopping;
 mod undoing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::cancel::Cancel;
 use crate::container::Body;
@@ -34,15 +37,16 @@ use crate::manifest::Manifest;
 use crate::plan::{Plan, Prior};
 use crate::ports::clock::Clock;
 use crate::ports::monitor::Monitor;
-use crate::ports::node::{ContainerReport, FormatRequest, NodeError, NodeFacts, NodeTransport, PartitionState};
+use crate::ports::node::{ContainerReport, FormatRequest, NodeError, NodeFacts, NodeTransport, Owner, PartitionState};
 use crate::ports::store::BackupStore;
-use crate::preflight::Finding;
+use crate::preflight::{Degraded, Finding};
 use crate::retention::Policies;
 
 pub use containers::{Formatting, Quorum, RunRequest};
 pub use gather::Facts;
+pub use keeping::LeftOnNode;
 pub use recover::Recovered;
-pub use rotation::{Rotation, condition};
+pub use rotation::{Rotation, RotationRequest, condition};
 
 /// How long things may take, and how many at once.
 #[derive(Debug, Clone)]
@@ -69,6 +73,10 @@ pub struct Settings {
     pub warn_free_percent: u8,
     /// Accept a node that did not stop cleanly, and say so in the manifest.
     pub allow_unclean: bool,
+    /// Back up a cluster that is not whole already: a dead broker, an offline log dir, leaderless partitions.
+    pub allow_degraded: bool,
+    /// node.ids of brokers and controllers that are gone for good, though registered or named as replicas still.
+    pub retired: BTreeSet<i32>,
     /// What is rotated after a backup; nothing where it is absent.
     pub retention: Option<Policies>,
 }
@@ -87,6 +95,8 @@ impl Default for Settings {
             threads: 0,
             warn_free_percent: 20,
             allow_unclean: false,
+            allow_degraded: false,
+            retired: BTreeSet::new(),
             retention: None,
         }
     }
@@ -114,6 +124,8 @@ pub struct Orchestrator {
     pub settings: Settings,
     /// The version of kbo, for manifests.
     pub kbo_version: String,
+    /// This process, as the nodes are to know it: host, user and pid; a run fills in the rest.
+    pub owner: Owner,
 }
 
 /// A run, looked at and planned, ready to be executed.
@@ -125,10 +137,14 @@ pub struct Prepared {
     pub findings: Vec<Finding>,
     /// Every node's facts.
     pub facts: BTreeMap<NodeName, Result<NodeFacts, NodeError>>,
+    /// The centre's time when they were gathered.
+    pub looked_at: Timestamp,
     /// Every container as found.
     pub prior: Prior,
     /// The partitions before, where a broker told.
     pub partitions: Option<Vec<PartitionState>>,
+    /// What was not whole before.
+    pub degraded: Degraded,
     /// The backup that is restored.
     pub source: Option<Manifest>,
     /// What the containers that are created, or format log dirs, are made of.

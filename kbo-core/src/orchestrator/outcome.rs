@@ -3,6 +3,7 @@
 use super::Prepared;
 use super::run::Harvest;
 use crate::ids::{BackupId, NodeName};
+use crate::journal::Entry;
 use crate::machine::{Operation, Phase};
 use crate::manifest::ArchiveRecord;
 use crate::report::{Failure, NodeReport, Outcome, Report};
@@ -57,6 +58,7 @@ pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Repo
         .collect();
     let id = prepared.plan.backup.as_ref().map(|(id, _)| id.clone());
     let damage = harvest.damage.clone();
+    let kept = harvest.entries.iter().any(|entry| matches!(entry, Entry::Kept { .. }));
     let mut report = Report {
         run: prepared.plan.run.clone(),
         operation: prepared.plan.operation,
@@ -74,16 +76,22 @@ pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Repo
         rotation: None,
         warnings: harvest.warnings.into_iter().chain(harvest.damage).collect(),
         attention: harvest.attention,
+        unclean: harvest
+            .proofs
+            .iter()
+            .filter(|(_, proof)| !proof.clean)
+            .map(|(name, _)| name.clone())
+            .collect(),
         findings: prepared.findings,
         failures: harvest.failures,
         verdict: String::new(),
     };
-    report.verdict = verdict(&report, id.as_ref(), &damage);
+    report.verdict = verdict(&report, id.as_ref(), &damage, kept);
     report
 }
 
 /// One sentence for a person at night.
-fn verdict(report: &Report, id: Option<&BackupId>, damage: &[String]) -> String {
+fn verdict(report: &Report, id: Option<&BackupId>, damage: &[String], kept: bool) -> String {
     let id = id.map(ToString::to_string).unwrap_or_default();
     let what = match report.operation {
         Operation::ColdBackup | Operation::HotBackup => format!("backup {id}"),
@@ -133,6 +141,10 @@ fn verdict(report: &Report, id: Option<&BackupId>, damage: &[String]) -> String 
             format!("{what} interrupted; what was started runs on")
         }
         Outcome::Interrupted => format!("{what} interrupted, the cluster is as it was found{window}"),
+        Outcome::NeedsPerson if kept => {
+            let last = report.failures.last().map(ToString::to_string).unwrap_or_default();
+            format!("{what}: the new data are in place and stay, but THE CLUSTER NEEDS A PERSON: {last}")
+        }
         Outcome::NeedsPerson => {
             let last = report.failures.last().map(ToString::to_string).unwrap_or_default();
             format!("{what} failed and THE CLUSTER NEEDS A PERSON: {last}; run `kbo status`, then `kbo recover`")

@@ -17,15 +17,12 @@ use crate::report::chain;
 impl Run<'_> {
     /// All steps of a phase.
     pub(super) async fn phase(&self, phase: Phase) -> Event {
-        let Some(planned) = self.prepared.plan.phase(phase) else {
-            return Event::PhaseDone;
+        let mut result = match self.prepared.plan.phase(phase) {
+            None => Ok(()),
+            Some(planned) if planned.is_parallel() => self.side_by_side(planned).await,
+            Some(planned) => self.one_by_one(planned).await,
         };
-        let mut result = if planned.is_parallel() {
-            self.side_by_side(planned).await
-        } else {
-            self.one_by_one(planned).await
-        };
-        if result.is_ok() && phase == Phase::Starting && self.is_restore() {
+        if result.is_ok() && self.is_at_return(phase) {
             result = self.keep().await;
         }
         match result {
@@ -112,39 +109,6 @@ impl Run<'_> {
             return Err(Halt::Interrupted);
         }
         Ok(())
-    }
-
-    /// Whether a restore is past its return: what comes then only looks and sweeps.
-    fn is_kept(&self) -> bool {
-        let harvest = self.harvest();
-        harvest.entries.iter().any(|entry| matches!(entry, Entry::Kept { .. }))
-    }
-
-    /// The restored cluster serves: no node may take its part back alone any more, and the journal says so before anything of
-    /// the old data is removed. The leases come first: a node that keeps one would become the odd one out.
-    async fn keep(&self) -> Result<(), Halt> {
-        let forgone = join_all(self.o.nodes.iter().map(|(name, transport)| async move {
-            let result = match transport.forgo().await {
-                Ok(()) => Ok(()),
-                Err(_) => transport.forgo().await,
-            };
-            (name, result)
-        }));
-        let mut whole = true;
-        for (name, result) in forgone.await {
-            if let Err(error) = result {
-                self.fail("give the leases back", Some(name), &error.into());
-                whole = false;
-            }
-        }
-        if !whole {
-            return Err(Halt::Failed);
-        }
-        let kept = self.journal(Entry::Kept { at: self.o.clock.now() }).await;
-        kept.map_err(|error| {
-            self.fail("keep the restored data", None, &error.into());
-            Halt::Failed
-        })
     }
 
     /// A step of the sweeping at the end: tried twice, and what is left then is a warning, for the next run sweeps it.

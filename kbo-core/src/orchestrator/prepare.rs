@@ -12,7 +12,7 @@ use crate::plan::{Plan, Step};
 use crate::ports::monitor::MonitorEvent;
 use crate::ports::node::{DirFacts, LinkProbe};
 use crate::preflight::COPY_RATE;
-use crate::preflight::{Finding, Purpose, Severity};
+use crate::preflight::{Finding, Purpose, Severity, kept_by_another};
 use crate::text::some_of;
 
 impl Orchestrator {
@@ -91,6 +91,15 @@ impl Orchestrator {
             &facts.prior,
         );
         facts.findings.extend(self.unknown(chosen));
+        if operation != Operation::Start {
+            let is_chosen = |node: &&Node| chosen.is_empty() || chosen.contains(&node.name);
+            let kept = self.cluster.start_order().iter().filter(is_chosen).filter_map(|node| {
+                let facts = facts.nodes.get(&node.name)?.as_ref().ok()?;
+                kept_by_another(node, facts)
+            });
+            let kept: Vec<Finding> = kept.collect();
+            facts.findings.extend(kept);
+        }
         let findings = self.unsafe_power(operation, chosen, &facts);
         facts
             .findings
@@ -238,8 +247,10 @@ pub(super) fn prepared(plan: Plan, facts: Facts, source: Option<Manifest>) -> Pr
         plan,
         findings,
         facts: facts.nodes,
+        looked_at: facts.looked_at,
         prior: facts.prior,
         partitions: facts.partitions,
+        degraded: facts.degraded,
         source,
         containers: BTreeMap::new(),
         comparisons: BTreeMap::new(),

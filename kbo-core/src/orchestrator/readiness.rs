@@ -1,6 +1,6 @@
 //! Waiting for Kafka: the quorum, a broker, the ISRs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -11,7 +11,9 @@ use crate::cancel::Urgency;
 use crate::ids::NodeName;
 use crate::inventory::Node;
 use crate::ports::monitor::MonitorEvent;
-use crate::ports::node::{ContainerState, KafkaAnswer, KafkaQuestion, NodeErrorKind, PartitionState, QuorumState};
+use crate::ports::node::{
+    ContainerState, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeTransport, PartitionState, QuorumState,
+};
 
 /// A voter this many records behind the leader still counts as near: the metadata log grows while we look.
 const NEAR: i64 = 500;
@@ -22,46 +24,104 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 /// A container that stays down this long after its start will not come up by itself.
 const DOWN_FOR_GOOD: Duration = Duration::from_secs(15);
 
+/// How long one look at the quorum waits for one controller.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Followers that name a leader this long after the wait began have one: a leader that is gone is forgotten within seconds.
+const FOLLOWED_FOR_GOOD: Duration = Duration::from_secs(20);
+
 /// Brokers that know no partition this long after all are ready have none.
 const EMPTY_FOR_GOOD: Duration = Duration::from_secs(10);
 
 impl Orchestrator {
-    /// One look at the quorum through all `controllers`.
-    pub(super) async fn quorum_now(&self, controllers: &[&Node]) -> Result<(), String> {
-        let answers = join_all(controllers.iter().map(|node| async move {
-            match self.transport(&node.name) {
-                Ok(transport) => (node.name.clone(), transport.kafka(KafkaQuestion::Quorum).await),
-                Err(error) => (node.name.clone(), Err(error)),
-            }
-        }))
-        .await;
+    /// One look at the quorum through all `controllers`: operational when `wanted` of them are near.
+    pub(super) async fn quorum_now(&self, controllers: &[&Node], wanted: usize) -> Result<(), Unready> {
+        let asked = controllers.iter().map(|node| async move {
+            let answer = match self.transport(&node.name) {
+                Ok(transport) => self.ask_in_time(&*transport, KafkaQuestion::Quorum).await,
+                Err(error) => Err(error),
+            };
+            (node.name.clone(), answer)
+        });
         let mut reasons = vec![];
-        for (name, answer) in answers {
+        let mut lost = None;
+        let mut followed: BTreeMap<i32, usize> = BTreeMap::new();
+        let mut is_led = false;
+        for (name, answer) in join_all(asked).await {
             match answer {
-                Ok(KafkaAnswer::Quorum(quorum)) => match shortfall(&quorum, controllers.len()) {
+                Ok(KafkaAnswer::Quorum(quorum)) => match shortfall(&quorum, wanted) {
                     None => return Ok(()),
-                    Some(why) => reasons.push(format!("{name}: {why}")),
+                    Some(why) => {
+                        is_led = true;
+                        reasons.push(format!("{name}: {why}"));
+                    }
                 },
                 Ok(KafkaAnswer::NotYet(why)) => reasons.push(format!("{name}: {why}")),
-                Ok(KafkaAnswer::NotLeader(_)) => reasons.push(format!("{name}: is not the leader")),
+                Ok(KafkaAnswer::NotLeader(leader)) => {
+                    if let Some(leader) = leader {
+                        *followed.entry(leader).or_default() += 1;
+                    }
+                    reasons.push(format!("{name}: is not the leader"));
+                }
                 Ok(other) => reasons.push(format!("{name}: unexpected answer {other:?}")),
-                Err(error) => reasons.push(format!("{name}: {error}")),
+                Err(error) => {
+                    reasons.push(format!("{name}: {error}"));
+                    if error.kind == NodeErrorKind::LeaseLost {
+                        lost = Some(error);
+                    }
+                }
             }
         }
-        Err(reasons.join("; "))
+        let voters = self
+            .cluster
+            .start_order()
+            .iter()
+            .filter(|node| node.role.is_controller());
+        let majority = voters.count() / 2 + 1;
+        Err(Unready {
+            why: reasons.join("; "),
+            lost,
+            // The leader that they name is one itself.
+            follows: !is_led && followed.into_values().any(|followers| followers + 1 >= majority),
+        })
     }
 
-    /// Waits until the quorum of the controllers that are up is operational.
+    async fn ask_in_time(
+        &self,
+        transport: &dyn NodeTransport,
+        question: KafkaQuestion,
+    ) -> Result<KafkaAnswer, NodeError> {
+        tokio::select! {
+            biased;
+            answer = transport.kafka(question) => answer,
+            () = self.clock.expire(LOOK) => {
+                let text = format!("no answer within {} s", LOOK.as_secs());
+                Err(NodeError::new(NodeErrorKind::TimedOut, text))
+            }
+        }
+    }
+
+    /// Waits until the quorum of the controllers that are up is operational, `away` of which are not waited for.
     ///
-    /// An undo waits whatever the hurry, for no broker may start before.
-    pub(super) async fn await_quorum(&self, up: &[&Node], undoing: bool) -> Result<(), StepError> {
+    /// An undo waits whatever the hurry, for no broker may start before. It takes the followers' word where a majority of the
+    /// controllers follows a leader that cannot be asked itself: its node hangs, and Kafka on it need not.
+    pub(super) async fn await_quorum(
+        &self,
+        up: &[&Node],
+        away: &BTreeSet<NodeName>,
+        undoing: bool,
+    ) -> Result<(), StepError> {
         let controllers: Vec<&Node> = up.iter().copied().filter(|node| node.role.is_controller()).collect();
+        let wanted = controllers.iter().filter(|node| !away.contains(&node.name)).count();
         let mut wait = Wait::new(self, "the controllers to be operational");
         wait.may_hurry = !undoing;
         loop {
-            match self.quorum_now(&controllers).await {
+            match self.quorum_now(&controllers, wanted).await {
                 Ok(()) => return Ok(()),
-                Err(why) => wait.pause(&why).await?,
+                // Nothing is waited for that this run has no part in any more.
+                Err(Unready { lost: Some(lost), .. }) => return Err(lost.into()),
+                Err(unready) if undoing && unready.follows && wait.lasted() > FOLLOWED_FOR_GOOD => return Ok(()),
+                Err(unready) => wait.pause(&unready.why).await?,
             }
         }
     }
@@ -72,7 +132,7 @@ impl Orchestrator {
             let Ok(transport) = self.transport(&node.name) else {
                 continue;
             };
-            if let Ok(KafkaAnswer::Quorum(quorum)) = transport.kafka(KafkaQuestion::Quorum).await
+            if let Ok(KafkaAnswer::Quorum(quorum)) = self.ask_in_time(&*transport, KafkaQuestion::Quorum).await
                 && shortfall(&quorum, quorum.voters.len() / 2 + 1).is_none()
             {
                 return true;
@@ -91,7 +151,7 @@ impl Orchestrator {
                 Ok(KafkaAnswer::Alive) => return Ok(()),
                 Ok(KafkaAnswer::NotYet(why)) => why,
                 Ok(other) => format!("unexpected answer {other:?}"),
-                Err(error) if error.kind == NodeErrorKind::Unreachable => error.to_string(),
+                Err(error) if is_for_now(error.kind) => error.to_string(),
                 // A question that cannot be asked (a listener that needs a login, say) is not answered by waiting.
                 Err(error) => return Err(error.into()),
             };
@@ -140,6 +200,15 @@ impl Orchestrator {
     }
 }
 
+/// Why the quorum is not operational.
+pub(super) struct Unready {
+    pub(super) why: String,
+    /// A controller that is not this run's any more.
+    lost: Option<NodeError>,
+    /// Whether a majority follows a leader that did not answer itself.
+    follows: bool,
+}
+
 /// What every partition must be again.
 pub(super) enum Expected<'a> {
     /// As it was before the stop.
@@ -152,7 +221,7 @@ impl Expected<'_> {
     fn short(&self, now: &[PartitionState]) -> Vec<String> {
         let is_short =
             |state: &PartitionState, isr: &[i32]| state.leader < 0 || isr.iter().any(|id| !state.isr.contains(id));
-        let name = |state: &PartitionState| format!("{}-{}", state.topic, state.partition);
+        let name = PartitionState::to_string;
         match self {
             Expected::AsBefore(before) if now.is_empty() => before.iter().map(name).collect(),
             Expected::AsBefore(before) => before
@@ -160,7 +229,8 @@ impl Expected<'_> {
                 .filter_map(|old| {
                     let at = now.binary_search_by(|new| (&new.topic, new.partition).cmp(&(&old.topic, old.partition)));
                     match at {
-                        Ok(at) if is_short(&now[at], &old.isr) => Some(name(old)),
+                        // What had no leader before has none for want of what this run never had in its hands.
+                        Ok(at) if old.leader >= 0 && is_short(&now[at], &old.isr) => Some(name(old)),
                         // A topic may have been deleted just before the stop; then its partitions are gone for good.
                         Err(_) | Ok(_) => None,
                     }
@@ -178,6 +248,16 @@ impl Expected<'_> {
     }
 }
 
+/// Whether a voter whose log ends at `end` keeps up.
+pub(super) fn is_near(quorum: &QuorumState, end: i64) -> bool {
+    end >= 0 && quorum.high_watermark - end <= NEAR
+}
+
+/// Whether a broker may well be asked later: a node that reboots, an engine that restarts. Who is not let in stays out.
+fn is_for_now(kind: NodeErrorKind) -> bool {
+    kind.may_pass() && kind != NodeErrorKind::Refused
+}
+
 /// Why a quorum of `running` controllers is not operational yet.
 fn shortfall(quorum: &QuorumState, running: usize) -> Option<String> {
     if quorum.leader_id < 0 {
@@ -186,11 +266,7 @@ fn shortfall(quorum: &QuorumState, running: usize) -> Option<String> {
     if quorum.high_watermark < 0 {
         return Some("the quorum has no high watermark yet".to_owned());
     }
-    let near = quorum
-        .voters
-        .iter()
-        .filter(|(_, end)| *end >= 0 && quorum.high_watermark - end <= NEAR)
-        .count();
+    let near = quorum.voters.iter().filter(|(_, end)| is_near(quorum, *end)).count();
     // Voters that were down before the run stay down: as many must be near as are running.
     let wanted = running.min(quorum.voters.len());
     (near < wanted).then(|| format!("{near} of {wanted} voters are near the high watermark"))
@@ -215,6 +291,10 @@ impl<'a> Wait<'a> {
             said: now,
             may_hurry: true,
         }
+    }
+
+    fn lasted(&self) -> Duration {
+        self.orchestrator.clock.monotonic().saturating_sub(self.from)
     }
 
     /// Sleeps a little, or gives up with the last reason.

@@ -9,6 +9,7 @@ use crate::journal::StepOutcome;
 use crate::manifest::{ArchiveRecord, BackupKind, FORMAT, Manifest, NodeRecord};
 use crate::plan::Step;
 use crate::ports::node::CleanStopProof;
+use crate::preflight::retired_partitions;
 
 impl Run<'_> {
     pub(super) async fn commit(&self) -> Result<StepOutcome, StepError> {
@@ -46,17 +47,27 @@ impl Run<'_> {
             caveats
                 .extend(down.map(|(name, _)| format!("{name} was stopped before the backup: its data may be older")));
         }
+        let retired = &self.o.settings.retired;
+        if let (Some(partitions), true) = (&self.prepared.partitions, kind != BackupKind::Config) {
+            caveats.extend(retired_partitions(partitions, retired));
+        }
+        let degraded = match kind {
+            BackupKind::Config => vec![],
+            BackupKind::Cluster | BackupKind::Data => self.prepared.degraded.partitions.clone(),
+        };
         Ok(Manifest {
             format: FORMAT,
             id,
             kind,
             cluster: self.o.name.clone(),
-            cluster_id: self.cluster_id(),
+            cluster_id: self.seen_cluster_id(),
             kbo_version: self.o.kbo_version.clone(),
             created: self.prepared.plan.run.time(),
             committed: self.o.clock.now(),
             window: harvest.window,
             caveats,
+            damage: Some(harvest.damage.clone()),
+            degraded,
             nodes: self
                 .o
                 .cluster
@@ -68,7 +79,8 @@ impl Run<'_> {
         })
     }
 
-    fn cluster_id(&self) -> Option<ClusterId> {
+    /// The cluster id that the nodes tell, else the one of kbo.toml.
+    pub(super) fn seen_cluster_id(&self) -> Option<ClusterId> {
         let metas = self
             .prepared
             .facts
@@ -96,6 +108,9 @@ impl Run<'_> {
             container: container.map(|container| container.definition.clone()),
             kafka_version: facts.and_then(|facts| facts.kafka_version.clone()),
             clean_stop: proofs.get(&node.name).cloned(),
+            degraded: proofs
+                .get(&node.name)
+                .is_some_and(|proof| self.is_degraded(&node.name, proof)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::run::Run;
-use super::{Orchestrator, Prepared};
+use super::{LeftOnNode, Orchestrator, Prepared};
 use crate::ids::RunId;
 use crate::inventory::Dataset;
 use crate::journal::Entry;
@@ -12,6 +12,7 @@ use crate::plan::{Prior, Step};
 use crate::ports::monitor::MonitorEvent;
 use crate::ports::node::{CleanRequest, FactsRequest, NodeError};
 use crate::ports::store::StoreError;
+use crate::preflight::Degraded;
 use crate::report::Report;
 
 /// What a recovery did.
@@ -21,6 +22,8 @@ pub struct Recovered {
     pub runs: Vec<Report>,
     /// Work folders removed that no journal knew of.
     pub swept: Vec<RunId>,
+    /// What runs without a journal in this store had left to undo on nodes.
+    pub undone: Vec<LeftOnNode>,
     /// Nodes that could not be swept, and why.
     pub unswept: Vec<(crate::ids::NodeName, NodeError)>,
 }
@@ -51,8 +54,10 @@ impl Orchestrator {
                 plan,
                 findings: vec![],
                 facts: BTreeMap::new(),
+                looked_at: self.clock.now(),
                 prior,
                 partitions: None,
+                degraded: Degraded::default(),
                 source: None,
                 containers: BTreeMap::new(),
                 comparisons: BTreeMap::new(),
@@ -67,8 +72,10 @@ impl Orchestrator {
                     }
                 )
             });
-            let nothing_left = swapped && self.holds_nothing_of(&prepared.plan.run).await;
             let run = Run::new(self, prepared, journal, entries, None);
+            // First of all, for then no node undoes anything more by itself.
+            run.claim_for_undo().await;
+            let nothing_left = swapped && self.holds_nothing_of(run.id()).await;
             run.take_over(nothing_left).await;
             let end = match run.undo().await {
                 Event::UndoDone => Phase::RolledBack,
@@ -79,14 +86,20 @@ impl Orchestrator {
             }
             runs.push(run.finish(end).await);
         }
+        let undone = self.settle().await;
         let (swept, unswept) = self.sweep(&stuck).await;
         self.store.sweep().await?;
-        Ok(Recovered { runs, swept, unswept })
+        Ok(Recovered {
+            runs,
+            undone,
+            swept,
+            unswept,
+        })
     }
 
     /// Whether every node answers and none has a work folder of the run: then the nodes have undone it alone, and a cluster that
     /// runs need not be stopped once more.
-    async fn holds_nothing_of(&self, run: &RunId) -> bool {
+    pub(super) async fn holds_nothing_of(&self, run: &RunId) -> bool {
         let facts = self
             .on_all(|_, transport| async move {
                 let request = FactsRequest {

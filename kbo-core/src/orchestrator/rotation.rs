@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::Orchestrator;
-use crate::ids::BackupId;
+use crate::belonging::{Belonging, Identity, identity};
+use crate::ids::{BackupId, ClusterId};
 use crate::journal::Entry;
 use crate::ports::store::{Listed, StoreError};
 use crate::report::chain;
-use crate::retention::{Candidate, Condition, Decision, Policies, decide};
+use crate::retention::{Candidate, Condition, Decision, Policies, decide, doubt};
 
 /// What a rotation did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,6 +21,22 @@ pub struct Rotation {
     pub removed: Vec<BackupId>,
     /// Those that should have gone, and why they have not.
     pub failed: Vec<(BackupId, String)>,
+    /// Why nothing was removed, or would be, before a person has looked; nothing where there is no doubt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<String>,
+}
+
+/// How a rotation is to go about it.
+#[derive(Debug, Clone, Default)]
+pub struct RotationRequest {
+    /// Another cluster id under the same name, whose backups are rotated instead of those of the cluster's own.
+    pub cluster_id: Option<ClusterId>,
+    /// A person has looked: no doubt withholds it.
+    pub confirmed: bool,
+    /// The backup that the run has just made.
+    pub of_this_run: Option<BackupId>,
+    /// What the run saw that makes this machine's time doubtful.
+    pub doubt: Option<String>,
 }
 
 impl Rotation {
@@ -41,6 +58,11 @@ impl Rotation {
             more => format!("{more} backups"),
         };
         let removed = backups(self.removed.len());
+        if let Some(why) = &self.withheld {
+            return format!(
+                "withheld, nothing was removed: {why}; kbo rotate --dry-run shows what would go, kbo rotate --yes removes it"
+            );
+        }
         match (going.len(), self.removed.len(), self.failed.len()) {
             (0, ..) => format!("no backup has had its time, {stay}"),
             (going, 0, 0) => format!("{} would go, {stay}", backups(going)),
@@ -51,31 +73,67 @@ impl Rotation {
 }
 
 impl Orchestrator {
-    /// Decides over every backup of this cluster, and touches none. Backups of other clusters in the store are none of our business.
+    /// Decides over every backup of this cluster, and touches none. Backups of other clusters in the store are none of our business, be
+    /// it that they have another name or another cluster id.
     ///
     /// # Errors
     /// The store or its journals cannot be read.
     pub async fn plan_rotation(&self, policies: &Policies) -> Result<Rotation, StoreError> {
+        self.plan_rotation_of(policies, &RotationRequest::default()).await
+    }
+
+    /// The same as a request wants it.
+    ///
+    /// # Errors
+    /// As those of [`Orchestrator::plan_rotation`].
+    pub async fn plan_rotation_of(
+        &self,
+        policies: &Policies,
+        request: &RotationRequest,
+    ) -> Result<Rotation, StoreError> {
         let used = self.used_by_open_runs().await?;
+        let listed = self.store.list().await?;
+        let mut identity = self.identity(&listed).await?;
+        let is_own = request.cluster_id.is_none() || request.cluster_id == identity.id;
+        if let Some(other) = &request.cluster_id {
+            identity.id = Some(other.clone());
+        }
         let mut candidates = vec![];
-        for listed in self.store.list().await? {
-            let manifest = listed.manifest.as_ref().ok();
-            if manifest.is_some_and(|manifest| manifest.cluster != self.name) {
-                continue;
-            }
+        for listed in listed {
+            let condition = condition(&listed);
+            let created = match &listed.manifest {
+                Ok(manifest) if identity.of(manifest) != Belonging::Own => continue,
+                // One without an id belongs to the name, not to any id that somebody asks for.
+                Ok(manifest) if !is_own && manifest.cluster_id.is_none() => continue,
+                Ok(manifest) => Some(manifest.created),
+                Err(_) => None,
+            };
             candidates.push(Candidate {
-                created: manifest.map(|manifest| manifest.created),
+                created,
                 pinned: listed.pinned,
-                condition: condition(&listed),
+                condition,
                 in_use: used.contains(&listed.id),
                 id: listed.id,
                 kind: listed.kind,
             });
         }
+        let now = self.clock.now();
+        let decisions = decide(now, policies, &candidates);
+        let goes = decisions.iter().any(|decision| !decision.keep);
+        let doubt = || match is_own {
+            true => doubt(now, policies, &candidates, &decisions, request.of_this_run.as_ref()),
+            // An id that is no more in use gets no further backups: that most of them go is what was asked for.
+            false => None,
+        };
+        let withheld = match goes && !request.confirmed {
+            true => request.doubt.clone().or_else(doubt),
+            false => None,
+        };
         Ok(Rotation {
-            decisions: decide(self.clock.now(), policies, &candidates),
+            decisions,
             removed: vec![],
             failed: vec![],
+            withheld,
         })
     }
 
@@ -83,8 +141,11 @@ impl Orchestrator {
     ///
     /// # Errors
     /// As those of [`Orchestrator::plan_rotation`].
-    pub async fn rotate(&self, policies: &Policies) -> Result<Rotation, StoreError> {
-        let mut rotation = self.plan_rotation(policies).await?;
+    pub async fn rotate(&self, policies: &Policies, request: &RotationRequest) -> Result<Rotation, StoreError> {
+        let mut rotation = self.plan_rotation_of(policies, request).await?;
+        if rotation.withheld.is_some() {
+            return Ok(rotation);
+        }
         for decision in rotation.decisions.iter_mut().filter(|decision| !decision.keep) {
             match self.store.remove(&decision.id).await {
                 Ok(()) => rotation.removed.push(decision.id.clone()),
@@ -96,6 +157,14 @@ impl Orchestrator {
             }
         }
         Ok(rotation)
+    }
+
+    /// The identity by which this cluster's backups are chosen among `listed`.
+    ///
+    /// # Errors
+    /// The store's note of it cannot be read.
+    pub async fn identity(&self, listed: &[Listed]) -> Result<Identity, StoreError> {
+        identity(self.store.as_ref(), &self.name, self.cluster_id.as_ref(), listed).await
     }
 
     /// Backups that runs make or restore which have not ended.
@@ -111,15 +180,15 @@ impl Orchestrator {
     }
 }
 
-/// How much of a backup there is. Kafka recovers what it had not closed, and nobody can tell what that leaves out.
+/// How much of a backup there is.
 pub fn condition(listed: &Listed) -> Condition {
     let Ok(manifest) = &listed.manifest else {
         return Condition::Incomplete;
     };
-    let mut proofs = manifest.nodes.iter().filter_map(|node| node.clean_stop.as_ref());
     match listed.missing {
         Some(_) => Condition::Incomplete,
-        None if proofs.any(|proof| !proof.clean) => Condition::Unclean,
+        None if !manifest.source_damage().is_empty() => Condition::Damaged,
+        None if manifest.is_unclean() => Condition::Unclean,
         None => Condition::Good,
     }
 }

@@ -1,8 +1,8 @@
 //! A run in progress: what it holds, what its steps bring in, and how it tells of failures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ use crate::manifest::{ArchiveRecord, Window};
 use crate::plan::Step;
 use crate::ports::journal::Journal;
 use crate::ports::monitor::MonitorEvent;
-use crate::ports::node::{CleanStopProof, NodeError, NodeErrorKind, SnapshotReport};
+use crate::ports::node::{Claim, CleanStopProof, NodeError, NodeErrorKind, SnapshotReport};
 use crate::ports::store::{BackupWriter, StoreError};
 use crate::ports::stream::StreamError;
 use crate::report::{Failure, PhaseTime, chain};
@@ -83,6 +83,10 @@ pub(super) struct Harvest {
     pub(super) first_stop: Option<(Timestamp, Duration)>,
     pub(super) interrupted: bool,
     pub(super) committed: bool,
+    /// Nodes that have undone their part of the run alone while it went on.
+    pub(super) lost: bool,
+    /// Nodes that could not be told that the run is kept, and why.
+    pub(super) unforgotten: BTreeMap<NodeName, NodeError>,
 }
 
 /// A run in progress.
@@ -96,8 +100,16 @@ pub(super) struct Run<'a> {
     pub(super) undoing: AtomicBool,
     /// Whether the journal has failed during the undo, and has been told of.
     unwritten: AtomicBool,
+    /// What it says to the nodes of itself.
+    pub(super) claimed: OnceLock<Claim>,
     /// The backup being written.
     pub(super) writer: Option<Arc<dyn BackupWriter>>,
+    /// When the run began, by the wall clock and by one that no hand can turn.
+    pub(super) begun: (Timestamp, Duration),
+    /// Nodes at which a step failed for a reason that time may mend.
+    silent: Mutex<BTreeSet<NodeName>>,
+    /// Nodes that the undo goes on without for now.
+    away: Mutex<BTreeSet<NodeName>>,
 }
 
 /// Why a run goes no further.
@@ -129,8 +141,20 @@ impl<'a> Run<'a> {
             failed: Arc::new(AtomicBool::new(false)),
             undoing: AtomicBool::new(false),
             unwritten: AtomicBool::new(false),
+            claimed: OnceLock::new(),
             writer,
+            begun: (o.clock.now(), o.clock.monotonic()),
+            silent: Mutex::default(),
+            away: Mutex::default(),
         }
+    }
+
+    pub(super) fn silent(&self) -> MutexGuard<'_, BTreeSet<NodeName>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn away(&self) -> MutexGuard<'_, BTreeSet<NodeName>> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn harvest(&self) -> MutexGuard<'_, Harvest> {
@@ -150,8 +174,16 @@ impl<'a> Run<'a> {
         self.undoing.load(Ordering::Relaxed)
     }
 
-    /// The nodes that are up when everything has gone well.
+    /// The nodes that are up when everything has gone well, but for those that the undo goes on without.
     pub(super) fn up(&self) -> Vec<&'a Node> {
+        let away = self.away().clone();
+        let mut up = self.up_with_away();
+        up.retain(|node| !away.contains(&node.name));
+        up
+    }
+
+    /// The nodes that are up when everything has gone well.
+    pub(super) fn up_with_away(&self) -> Vec<&'a Node> {
         let starts = |name: &NodeName| {
             self.prepared
                 .plan
@@ -199,12 +231,20 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn fail(&self, step: &str, node: Option<&NodeName>, error: &StepError) {
+        if matches!(error, StepError::Node(error) if error.kind == NodeErrorKind::LeaseLost) {
+            self.harvest().lost = true;
+        }
         let failure = Failure {
             step: step.to_owned(),
             node: node.cloned(),
             message: chain(error),
             hint: error.hint(),
         };
+        if let (Some(node), StepError::Node(error)) = (node, error)
+            && error.kind.may_pass()
+        {
+            self.silent().insert(node.clone());
+        }
         self.harvest().failures.push(failure);
     }
 

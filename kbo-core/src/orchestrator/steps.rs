@@ -1,6 +1,7 @@
 //! What each step of a plan does, through the ports.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::gated::{GatedSink, GatedSource, blame};
 use super::readiness::Expected;
@@ -12,11 +13,17 @@ use crate::journal::StepOutcome;
 use crate::machine::Operation;
 use crate::manifest::ArchiveRecord;
 use crate::plan::Step;
+use crate::ports::monitor::MonitorEvent;
 use crate::ports::node::{
-    ArchiveRequest, CleanRequest, ContainerRequest, Lease, NodeError, NodeErrorKind, SnapshotRequest, StageRequest,
-    StopRequest, SwapRequest,
+    ArchiveRequest, CleanRequest, CleanStopProof, ContainerRequest, Lease, NodeError, NodeErrorKind, SnapshotRequest,
+    StageRequest, StartOutcome, StopRequest, SwapRequest,
 };
 use crate::text::some_of;
+
+/// How long a start is tried again before the run is undone.
+const START_AGAIN: Duration = Duration::from_secs(30);
+/// The pause before it is tried again.
+const PAUSE: Duration = Duration::from_secs(2);
 
 impl Run<'_> {
     /// Takes one step.
@@ -31,8 +38,14 @@ impl Run<'_> {
                 };
                 Ok(StepOutcome::Stop(self.o.transport(node)?.stop(&request).await?))
             }
-            Step::Start { node } => Ok(StepOutcome::Start(self.o.transport(node)?.start().await?)),
-            Step::AwaitQuorum => self.o.await_quorum(&self.up(), self.is_undoing()).await.map(done),
+            Step::Start { node } => Ok(StepOutcome::Start(self.start(node).await?)),
+            Step::AwaitQuorum => {
+                let away = self.away().clone();
+                self.o
+                    .await_quorum(&self.up_with_away(), &away, self.is_undoing())
+                    .await
+                    .map(done)
+            }
             Step::AwaitBroker { node } => self.o.await_broker(node).await.map(done),
             Step::AwaitIsr => self.await_isr().await,
             Step::ProveClean { node } => self.prove_clean(node).await,
@@ -92,6 +105,26 @@ impl Run<'_> {
                 }
                 Ok(StepOutcome::Done)
             }
+        }
+    }
+
+    /// Starts a container. An engine that restarts is no reason to undo a run whose data are in place: it is asked again for a
+    /// while, which an undo does by itself.
+    async fn start(&self, name: &NodeName) -> Result<StartOutcome, StepError> {
+        let transport = self.o.transport(name)?;
+        let from = self.o.clock.monotonic();
+        loop {
+            let error = match transport.start().await {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            };
+            let is_over = self.o.clock.monotonic().saturating_sub(from) >= START_AGAIN;
+            if self.is_undoing() || is_over || !error.kind.may_pass() || self.o.cancel.is_asked() {
+                return Err(error.into());
+            }
+            let text = format!("{name} to start its container: {error}");
+            self.o.monitor.event(MonitorEvent::Waiting(text));
+            self.o.clock.sleep(PAUSE).await;
         }
     }
 
@@ -156,6 +189,17 @@ impl Run<'_> {
             .collect()
     }
 
+    /// Whether the missing proof was known before the stop and accepted: a broker that was dead, or the offline log dir of one whose
+    /// others prove a clean stop.
+    pub(super) fn is_degraded(&self, name: &NodeName, proof: &CleanStopProof) -> bool {
+        let degraded = &self.prepared.degraded;
+        let epochs: BTreeSet<i64> = proof.dirs.iter().filter_map(|dir| dir.broker_epoch).collect();
+        let others_are_clean = proof.dirs.iter().any(|dir| dir.marker) && epochs.len() <= 1;
+        self.o.settings.allow_degraded
+            && !proof.clean
+            && (degraded.dead.contains(name) || (degraded.offline.contains(name) && others_are_clean))
+    }
+
     async fn prove_clean(&self, name: &NodeName) -> Result<StepOutcome, StepError> {
         let proof = self.o.transport(name)?.prove_clean().await?;
         if let Some(dir) = proof.dirs.iter().find(|dir| dir.locked) {
@@ -180,6 +224,13 @@ impl Run<'_> {
                 some_of(&dirs)
             };
             let message = format!("{name} did not stop cleanly: no clean-shutdown proof for {what}");
+            if self.is_degraded(name, &proof) {
+                let known = format!("{message}; it was not whole before the backup");
+                self.warn(known.clone());
+                self.harvest().caveats.push(known);
+                self.harvest().proofs.insert(name.clone(), proof);
+                return Ok(StepOutcome::Done);
+            }
             if !self.o.settings.allow_unclean {
                 let hint = "raise the stop timeout and try again, or accept it with --allow-unclean";
                 return Err(NodeError::new(NodeErrorKind::State, message).hint(hint).into());
@@ -224,6 +275,9 @@ impl Run<'_> {
             harvest.caveats.push(text.clone());
             harvest.damage.push(text);
         }
+        harvest
+            .caveats
+            .extend(report.caveats.iter().map(|caveat| format!("{node}: {caveat}")));
         harvest.archives.push(ArchiveRecord {
             name,
             node: node.clone(),

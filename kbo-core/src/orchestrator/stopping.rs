@@ -60,6 +60,7 @@ mod tests {
             config: None,
             data: vec!["/data".to_owned()],
             node_id: None,
+            unit: None,
         });
         let cluster = Cluster::new(list.collect(), None).unwrap();
         let up: Vec<String> = nodes

@@ -20,6 +20,7 @@ impl Plan {
             run,
             operation,
             backup: None,
+            about: vec![],
             phases: phases(operation, steps_of),
             notes: vec![],
         }

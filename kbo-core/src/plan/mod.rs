@@ -224,6 +224,9 @@ pub struct Plan {
     /// The backup that it makes or restores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<(BackupId, BackupKind)>,
+    /// What it is about, in a few lines that come first: of a restore which backup, of what kind and age.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub about: Vec<String>,
     /// The phases, in order.
     pub phases: Vec<PlannedPhase>,
     /// What the operator should know beforehand.
@@ -375,6 +378,7 @@ impl Plan {
             run,
             operation,
             backup: Some((id, kind)),
+            about: vec![],
             phases: phases(operation, steps_of),
             notes: vec![],
         }
@@ -429,6 +433,7 @@ impl Plan {
             run,
             operation,
             backup,
+            about: vec![],
             phases: phases(operation, steps_of),
             notes: vec![],
         }
@@ -455,6 +460,7 @@ impl Plan {
             run,
             operation,
             backup: None,
+            about: vec![],
             phases: phases(operation, steps_of),
             notes: vec![],
         }
@@ -503,6 +509,9 @@ fn phases(operation: Operation, steps_of: impl Fn(Phase) -> Vec<Step>) -> Vec<Pl
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.about {
+            writeln!(f, "{line}")?;
+        }
         for planned in self.phases.iter().filter(|planned| !planned.steps.is_empty()) {
             let manner = if planned.is_parallel() && planned.steps.len() > 1 {
                 ", nodes side by side"

@@ -15,4 +15,8 @@ pub trait Clock: Send + Sync {
     fn monotonic(&self) -> Duration;
     /// Waits. Cancelled by dropping the future.
     async fn sleep(&self, time: Duration);
+    /// Ends when `time` has passed: the limit that other work races against. Cancelled by dropping the future.
+    async fn expire(&self, time: Duration) {
+        self.sleep(time).await;
+    }
 }

@@ -173,6 +173,18 @@ pub struct FilesReport {
     pub files: Vec<PlacedFile>,
     /// Names of the files that a rollback would put back.
     pub previous: Vec<String>,
+    /// Which deployment a rollback would take back; nothing where none is kept (or the agent is of kbo 0.1.0).
+    #[serde(default)]
+    pub kept: Option<KeptOf>,
+}
+
+/// Whose earlier files a directory keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptOf {
+    /// The run that replaced them.
+    pub run: RunId,
+    /// Whether they have been put back since: a rollback would then put the run's own files in place again.
+    pub rolled_back: bool,
 }
 
 /// A file as it is.

@@ -7,5 +7,6 @@ pub mod journal;
 pub mod listener;
 pub mod monitor;
 pub mod node;
+pub mod owner;
 pub mod store;
 pub mod stream;

@@ -10,8 +10,9 @@ use crate::ids::{ClusterId, NodeName, RunId};
 use crate::inventory::Dataset;
 use crate::manifest::{DirRecord, FileRecord, Sha256};
 pub use crate::ports::container::{ContainerReport, ContainerRequest, FormatReport, FormatRequest, QuorumSetup};
-pub use crate::ports::files::{FilesReport, FilesRequest, NewFile, PlacedFile};
+pub use crate::ports::files::{FilesReport, FilesRequest, KeptOf, NewFile, PlacedFile};
 pub use crate::ports::listener::{ListenerFacts, Shown};
+pub use crate::ports::owner::{Claim, ClaimReport, Held, LeaseFacts, LeftUndone, Owner};
 use crate::ports::stream::{ByteSink, ByteSource};
 
 /// One node, reached somehow.
@@ -30,7 +31,13 @@ use crate::ports::stream::{ByteSink, ByteSource};
 ///   early when the sink or source fails. The caller cleans up with `clean`.
 /// - **The lease.** From the first `stop` on, a node whose caller vanishes without `release` undoes its own part after a
 ///   grace period: a swapped directory is swapped back, the container that was stopped is started, the work folder removed.
-///   `forgo` ends the lease without a goodbye: a node must not take back alone what the whole cluster has taken up.
+///   The lease belongs to the run that `claim` or the first request names, whatever connection it comes by. Once the node has
+///   undone its part, or another has taken the node, every operation for that run fails with [`NodeErrorKind::LeaseLost`], until
+///   a `claim` says that the run is being undone.
+/// - **One owner.** Nothing is changed on a node that a living run of somebody else holds: [`NodeErrorKind::Taken`].
+/// - **Keeping.** `holds` says what is swapped for a run, `agree` makes the node keep it if its caller vanishes, `forgo` ends the
+///   lease without a goodbye. A node must not take back alone what the whole cluster has taken up, so every node agrees before
+///   the first one forgoes.
 #[async_trait]
 pub trait NodeTransport: Send + Sync {
     /// The node's name.
@@ -38,6 +45,13 @@ pub trait NodeTransport: Send + Sync {
 
     /// Everything that preflight wants to know; nothing is changed but for link() probes beside the directories.
     async fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError>;
+
+    /// Claims the node for a run, before anything of it is changed. What dead runs of others left to undo is undone, and told.
+    ///
+    /// # Errors
+    /// [`NodeErrorKind::Taken`] where a living run of another centre holds the node. The claim counts all the same: it goes with
+    /// every later connection.
+    async fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError>;
 
     /// The container's state now.
     async fn state(&self) -> Result<ContainerState, NodeError>;
@@ -88,11 +102,16 @@ pub trait NodeTransport: Send + Sync {
     /// The node's listeners; with `handshake` the certificates that those with TLS show.
     async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError>;
 
-    /// Gives the lease back: from here on the node undoes nothing by itself, and only the run's journal knows the way. Where
-    /// that takes no goodbye, the connection stays.
-    async fn forgo(&self) -> Result<(), NodeError> {
-        self.release().await
-    }
+    /// What the node holds of a run, whose lease it still has.
+    async fn holds(&self, run: &RunId) -> Result<Held, NodeError>;
+
+    /// The node agrees, durably, to keep what is swapped for the run: if its caller vanishes now, it swaps nothing back, and its lease
+    /// waits for somebody who knows what the whole cluster does.
+    async fn agree(&self, run: &RunId) -> Result<(), NodeError>;
+
+    /// Ends the run's lease: from here on the node undoes nothing by itself, and only the run's journal knows the way. The
+    /// connection stays. A lease that is gone already is no error.
+    async fn forgo(&self, run: &RunId) -> Result<(), NodeError>;
 
     /// Gives the lease back and says goodbye. Further calls may reconnect.
     async fn release(&self) -> Result<(), NodeError>;
@@ -120,6 +139,67 @@ pub struct NodeFacts {
     pub kafka_version: Option<String>,
     /// The directories, in the order of the datasets asked for.
     pub dirs: Vec<DirFacts>,
+    /// The leases on the node, but for those of the asker's own connection.
+    #[serde(default)]
+    pub leases: Vec<LeaseFacts>,
+    /// What the node's own Kafka is configured with; `None` where there is no container to ask of.
+    #[serde(default)]
+    pub kafka: Option<Result<KafkaSetup, NodeError>>,
+    /// The unit of the node's systemd that runs the container, where one was found.
+    #[serde(default)]
+    pub unit: Option<UnitFacts>,
+}
+
+/// A node's own Kafka configuration, as far as a backup depends on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KafkaSetup {
+    /// Where it was read: a file, or the container's environment.
+    pub source: String,
+    /// `node.id`
+    pub node_id: Option<i32>,
+    /// `log.dirs`, else `log.dir`; empty where neither is said, or not in a way that is understood.
+    pub log_dirs: Vec<KafkaDir>,
+    /// `metadata.log.dir`, where it is set; else the metadata log lies in the first of `log_dirs`.
+    pub metadata_log_dir: Option<KafkaDir>,
+}
+
+/// A directory that Kafka's configuration names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KafkaDir {
+    /// Path in the container, as Kafka has it.
+    pub path: String,
+    /// What kbo.toml has to call it, by the container's mounts; `None` for what lies in no mount.
+    pub configured_as: Option<String>,
+    /// Which directory that is, where it can be reached.
+    pub file: Option<FileId>,
+}
+
+/// What a directory is, by whatever path it was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileId {
+    /// Device number of its filesystem.
+    pub device: u64,
+    /// Inode number there.
+    pub inode: u64,
+}
+
+/// A unit of systemd around a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitFacts {
+    /// Its name, such as `kafka.service`.
+    pub name: String,
+    /// Whether it is active: an inactive unit restarts nothing.
+    pub active: bool,
+    /// `Type=`
+    pub kind: String,
+    /// `Restart=`
+    pub restart: String,
+    /// Exit codes and signals that count as success, of `SuccessExitStatus=`.
+    pub success: Vec<String>,
+    /// The commands of `ExecStop=` and `ExecStopPost=`.
+    pub on_stop: Vec<String>,
+    /// `TimeoutStopUSec=` in seconds; `None` for none.
+    pub stop_timeout_seconds: Option<u64>,
 }
 
 /// The container engine.
@@ -233,6 +313,30 @@ pub struct DirFacts {
     pub orphans: Vec<RunId>,
     /// Why the directory could not be read to the end.
     pub error: Option<String>,
+    /// Which directory it is, whatever links led to it.
+    #[serde(default)]
+    pub file: Option<FileId>,
+    /// Its path without symbolic links, where that is another one.
+    #[serde(default)]
+    pub resolved: Option<String>,
+    /// Whether its filesystem is mounted read-only.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Whether it holds a `meta.properties`, readable or not; data only.
+    #[serde(default)]
+    pub has_meta: bool,
+    /// Whether it holds `.kafka_cleanshutdown`; data only.
+    #[serde(default)]
+    pub clean_marker: bool,
+    /// Whether it holds the log of the metadata quorum; data only.
+    #[serde(default)]
+    pub has_metadata_log: bool,
+    /// Whether it holds replicas of partitions; data only.
+    #[serde(default)]
+    pub has_partitions: bool,
+    /// Whether a process holds Kafka's lock on it; data only.
+    #[serde(default)]
+    pub locked: bool,
 }
 
 /// What stands at a path.
@@ -321,6 +425,8 @@ pub enum KafkaQuestion {
     Alive,
     /// Every partition's leader, replicas and ISR, of a broker (Metadata).
     Partitions,
+    /// Every registered broker, of a broker (DescribeCluster); fenced ones from Kafka 4.0 on.
+    Brokers,
 }
 
 /// What the listener said.
@@ -337,6 +443,19 @@ pub enum KafkaAnswer {
     Quorum(QuorumState),
     /// Every partition.
     Partitions(Vec<PartitionState>),
+    /// Every registered broker, by node.id.
+    Brokers(Vec<BrokerState>),
+}
+
+/// A broker as the cluster has it registered.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BrokerState {
+    /// Its node.id.
+    pub id: i32,
+    /// `host:port` that it advertises.
+    pub address: String,
+    /// Fenced: registered, and not alive.
+    pub fenced: bool,
 }
 
 /// The metadata quorum.
@@ -367,6 +486,12 @@ pub struct PartitionState {
     pub isr: Vec<i32>,
     /// node.ids of replicas whose log dir is offline.
     pub offline: Vec<i32>,
+}
+
+impl std::fmt::Display for PartitionState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
 }
 
 /// What a node's log dirs say of the last stop.
@@ -445,6 +570,9 @@ pub struct ArchiveReport {
     pub files: Vec<FileRecord>,
     /// Record batches whose own checksum was found wrong, and the like: `path: what`. The bytes are archived as they are.
     pub damage: Vec<String>,
+    /// What could not be proven of it, though nothing speaks against it.
+    #[serde(default)]
+    pub caveats: Vec<String>,
 }
 
 /// A restore of one dataset, to be staged.
@@ -543,10 +671,30 @@ pub enum NodeErrorKind {
     NoSpace,
     /// The node is not in the state the operation needs.
     State,
+    /// The node has undone its part of the run by itself, or somebody else has taken it: the run must not go on.
+    LeaseLost,
+    /// A living run of somebody else holds the node.
+    Taken,
     /// What was read is not what it should be: a hash, an archive, a record.
     Damaged,
+    /// It was not done in time: the node's engine or one of its disks hangs.
+    TimedOut,
     /// The caller ended it.
     Interrupted,
+}
+
+impl NodeErrorKind {
+    /// Whether time alone may mend it: a node that reboots, an engine that restarts.
+    pub fn may_pass(self) -> bool {
+        matches!(
+            self,
+            NodeErrorKind::Unreachable
+                | NodeErrorKind::Refused
+                | NodeErrorKind::Agent
+                | NodeErrorKind::Engine
+                | NodeErrorKind::TimedOut
+        )
+    }
 }
 
 impl NodeError {
@@ -557,6 +705,21 @@ impl NodeError {
             message: message.into(),
             hint: None,
         }
+    }
+
+    /// That `node` is not held for `run` any more.
+    pub fn lease_lost(node: &NodeName, run: &RunId) -> Self {
+        let text = format!(
+            "{node} is no longer held for run {run}: it had not heard of kbo for longer than its grace, and puts itself back as it was found"
+        );
+        Self::new(NodeErrorKind::LeaseLost, text)
+            .hint("was kbo or the network paused for long? limits.lease_grace_seconds says how long a node waits")
+    }
+
+    /// That a living run of somebody else holds `node`.
+    pub fn taken(node: &NodeName, run: &RunId, owner: Option<&Owner>) -> Self {
+        let text = format!("{node} belongs to a living {}", crate::ports::owner::holder(run, owner));
+        Self::new(NodeErrorKind::Taken, text).hint("wait until that run has ended, or end it where it runs")
     }
 
     /// The same with a hint.

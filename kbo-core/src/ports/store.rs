@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BackupId, ClusterName};
+use crate::ids::{BackupId, ClusterId, ClusterName};
 use crate::manifest::{BackupKind, Manifest, Sha256};
 use crate::ports::journal::Journal;
 use crate::ports::stream::{ByteSink, ByteSource, StreamError};
@@ -26,6 +26,9 @@ pub trait BackupStore: Send + Sync {
     /// # Errors
     /// [`StoreError::Locked`] with the owner's record where another live process holds it.
     async fn lock(&self, cluster: &ClusterName, purpose: &str) -> Result<Box<dyn StoreLock>, StoreError>;
+
+    /// The store's id, which no other store has; `None` before anything was written to it.
+    async fn id(&self) -> Result<Option<String>, StoreError>;
 
     /// Bytes free and in all on the store's filesystem.
     async fn space(&self) -> Result<Space, StoreError>;
@@ -61,6 +64,15 @@ pub trait BackupStore: Send + Sync {
 
     /// Removes unfinished backups of dead runs. The caller holds the lock.
     async fn sweep(&self) -> Result<Vec<BackupId>, StoreError>;
+
+    /// The cluster id that this store goes by for a cluster's name; `None` as long as nobody has noted one.
+    ///
+    /// # Errors
+    /// The note is there and cannot be read.
+    async fn adopted_id(&self, cluster: &ClusterName) -> Result<Option<ClusterId>, StoreError>;
+
+    /// Notes the cluster id that the store is to go by for a name from now on. Backups of other ids stay as they are.
+    async fn adopt(&self, cluster: &ClusterName, id: &ClusterId) -> Result<(), StoreError>;
 
     /// The journals of a cluster's runs that have not ended, oldest first.
     async fn open_journals(&self, cluster: &ClusterName) -> Result<Vec<Box<dyn Journal>>, StoreError>;

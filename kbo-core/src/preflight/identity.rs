@@ -1,6 +1,6 @@
 //! Whose data it is: cluster.id and node.id of every log dir.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Judge, Purpose};
 use crate::ids::{ClusterId, NodeName};
@@ -11,6 +11,7 @@ impl Judge<'_> {
     pub(super) fn identities(&mut self) {
         let mut seen: BTreeMap<i32, &NodeName> = BTreeMap::new();
         let mut first: Option<(&ClusterId, &Node)> = None;
+        self.changed_id();
         for node in self.input.cluster.start_order() {
             let Some(Ok(facts)) = self.input.facts.get(&node.name) else {
                 continue;
@@ -41,6 +42,34 @@ impl Judge<'_> {
                 None,
                 format!("the backup is of the cluster {backup}, kbo.toml names {configured}"),
                 Some("--other-cluster restores it all the same".to_owned()),
+            );
+        }
+    }
+
+    /// A cluster that was formatted anew, or another one that this kbo.toml reaches by mistake: its backups must not mix with those of
+    /// the one before. Where kbo.toml names the id, that is what counts. A restore replaces the id, and is judged by its backup's.
+    fn changed_id(&mut self) {
+        let Purpose::Backup { .. } = self.input.purpose else {
+            return;
+        };
+        let (None, Some(adopted)) = (self.input.cluster_id, self.input.adopted_id) else {
+            return;
+        };
+        let metas = self.input.facts.values().flatten();
+        let metas = metas.flat_map(|facts| &facts.dirs).filter_map(|dir| dir.meta.as_ref());
+        let ids: BTreeSet<&ClusterId> = metas.filter_map(|meta| meta.cluster_id.as_ref()).collect();
+        // Nodes that disagree with each other are refused for that.
+        if let [id] = ids.into_iter().collect::<Vec<_>>()[..]
+            && id != adopted
+        {
+            self.refuse(
+                None,
+                format!(
+                    "the cluster's id is {id}, and the store's backups of this name are of {adopted}: the cluster was formatted anew, or these are not its nodes"
+                ),
+                Some(format!(
+                    "if it is meant, `kbo adopt {id}` goes on with the new id; the backups of {adopted} stay, and `kbo rotate --cluster-id {adopted}` rotates them"
+                )),
             );
         }
     }

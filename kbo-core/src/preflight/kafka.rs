@@ -32,7 +32,7 @@ impl Judge<'_> {
         let short: Vec<String> = partitions
             .iter()
             .filter(|partition| partition.leader < 0 || partition.isr.len() < partition.replicas.len())
-            .map(|partition| format!("{}-{}", partition.topic, partition.partition))
+            .map(ToString::to_string)
             .collect();
         if !short.is_empty() {
             let message = format!(

@@ -1,21 +1,30 @@
 //! Preflight: everything that speaks against a run, found at once and before anything is touched.
 
+mod degraded;
 mod identity;
 mod kafka;
+mod keepers;
+mod log_dirs;
+mod members;
 mod nodes;
+mod owners;
 mod space;
 
-pub(crate) use nodes::COPY_RATE;
+pub use degraded::Degraded;
+pub(crate) use degraded::broken_partitions;
+pub(crate) use keepers::kept_by_another;
+pub(crate) use members::retired_partitions;
+pub(crate) use nodes::{CLOCK_SKEW, COPY_RATE};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::ids::{ClusterId, NodeName};
+use crate::ids::{ClusterId, NodeName, RunId};
 use crate::inventory::{Cluster, Dataset, Node};
 use crate::manifest::NodeRecord;
-use crate::ports::node::{DirFacts, NodeError, NodeFacts, PartitionState};
+use crate::ports::node::{BrokerState, DirFacts, NodeError, NodeFacts, Owner, PartitionState};
 use crate::ports::store::Space;
 
 /// How much a finding weighs.
@@ -108,14 +117,28 @@ pub struct Input<'a> {
     pub quorum: Option<&'a Result<(), String>>,
     /// The partitions, where a broker told.
     pub partitions: Option<&'a [PartitionState]>,
+    /// The registered brokers, where a broker told.
+    pub brokers: Option<&'a [BrokerState]>,
+    /// The quorum's voters, where its leader told: (node.id, whether it keeps up).
+    pub voters: Option<&'a [(i32, bool)]>,
+    /// node.ids that are gone for good.
+    pub retired: &'a BTreeSet<i32>,
+    /// Whether a cluster that is not whole already is backed up.
+    pub allow_degraded: bool,
     /// Brokers that run and whose Kafka cannot be asked, and why: asking again would not help, unless it is `Unreachable`.
     pub unasked: &'a BTreeMap<NodeName, NodeError>,
     /// The store's space.
     pub store: Option<Space>,
-    /// Stored bytes per raw byte in the last backup.
-    pub last_ratio: Option<f64>,
+    /// Stored bytes per raw byte of each dataset, as the last backup of the same kind had it.
+    pub ratios: &'a BTreeMap<Dataset, f64>,
+    /// The cluster id that the store's backups of this name belong to.
+    pub adopted_id: Option<&'a ClusterId>,
     /// Percentage of free space below which a warning is due.
     pub warn_free_percent: u8,
+    /// Who asks.
+    pub asker: &'a Owner,
+    /// Runs whose journals are open in the asker's store.
+    pub known: &'a [RunId],
 }
 
 /// Judges.
@@ -135,6 +158,9 @@ pub fn judge(input: &Input<'_>) -> Vec<Finding> {
     if !matches!(input.purpose, Purpose::Format) {
         judge.identities();
     }
+    judge.startable();
+    judge.members();
+    judge.degraded();
     judge.kafka();
     judge.node_space();
     judge.store_space();
@@ -174,6 +200,11 @@ impl Judge<'_> {
 
     fn note(&mut self, node: Option<&Node>, message: String) {
         self.find(Severity::Note, node, message, None);
+    }
+
+    /// Whether the run reads data, and so is worth nothing where they are not all of the cluster's.
+    fn backs_up_data(&self) -> bool {
+        matches!(self.input.purpose, Purpose::Backup { cold: true, .. })
     }
 
     /// Whether the run reads or replaces a directory, rather than only reading its identity.

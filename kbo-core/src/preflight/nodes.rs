@@ -8,13 +8,14 @@ use crate::ports::node::{ContainerFacts, ContainerState, DirFacts, LinkProbe, No
 use crate::text::human;
 
 /// Clock differences beyond this are worth a warning: record timestamps and retention go by the nodes' clocks.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(30);
+pub(crate) const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(30);
 
 /// Copying rate assumed for the estimate of a longer window, bytes per second.
 pub(crate) const COPY_RATE: u64 = 300_000_000;
 
 impl Judge<'_> {
     pub(super) fn node(&mut self, node: &Node, facts: &NodeFacts) {
+        self.owners(node, facts);
         if let Err(error) = &facts.engine {
             self.refuse(Some(node), error.message.clone(), error.hint.clone());
             return;
@@ -22,6 +23,8 @@ impl Judge<'_> {
         match &facts.container {
             Err(error) => self.refuse(Some(node), error.message.clone(), error.hint.clone()),
             Ok(None) if matches!(self.input.purpose, Purpose::Run | Purpose::Format) => {}
+            // Its unit makes it anew.
+            Ok(None) if node.unit.is_some() && !self.backs_up_data() => {}
             Ok(None) => self.refuse(
                 Some(node),
                 format!("the engine knows no container named {}", node.container),
@@ -29,6 +32,8 @@ impl Judge<'_> {
             ),
             Ok(Some(container)) => self.container(node, container, facts),
         }
+        self.keepers(node, facts);
+        self.log_dirs(node, facts);
         self.kafka_version(node, facts);
         let skew = facts.clock.duration_since(self.input.now).abs();
         if skew > CLOCK_SKEW {
@@ -121,6 +126,12 @@ impl Judge<'_> {
     fn dir(&mut self, node: &Node, dir: &DirFacts) {
         if !self.concerns(dir) {
             return;
+        }
+        if let Some(resolved) = &dir.resolved {
+            self.note(
+                Some(node),
+                format!("{} is {resolved}, through symbolic links", dir.path),
+            );
         }
         if let Some(error) = &dir.error {
             self.refuse(Some(node), format!("{}: {error}", dir.path), None);

@@ -54,38 +54,33 @@ impl Judge<'_> {
             Purpose::Restore { .. } => return self.space(None, "the store", 0, space),
             _ => return,
         }
-        let raw: u64 = self
-            .input
-            .facts
-            .values()
-            .flatten()
-            .flat_map(|facts| &facts.dirs)
-            .filter(|dir| self.concerns(dir))
-            .map(|dir| dir.bytes)
-            .sum();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "an estimate"
-        )]
-        let need = match self.input.last_ratio {
-            Some(ratio) => (raw as f64 * ratio * 1.1) as u64,
-            // Kafka data seldom compresses better than 4:1; without history that is the least to ask for.
-            None => raw / 4,
-        };
-        self.space(None, "the store", need, space);
-        if self.input.last_ratio.is_none() && space.free >= need && space.free < raw {
-            self.warn(
-                None,
-                format!(
-                    "the store has {} free for {} of data: it fits only if it compresses",
-                    human(space.free),
-                    human(raw)
-                ),
-                None,
-            );
+        let mut raw: BTreeMap<Dataset, u64> = BTreeMap::new();
+        let facts = self.input.facts.values().flatten();
+        for dir in facts.flat_map(|facts| &facts.dirs).filter(|dir| self.concerns(dir)) {
+            *raw.entry(dir.dataset).or_default() += dir.bytes;
         }
+        // What a dataset was compressed to the last time is known well enough to refuse by; how one of which nothing is known will
+        // compress is not.
+        let (mut known, mut unknown) = (0_u64, 0_u64);
+        for (dataset, bytes) in raw {
+            match self.input.ratios.get(&dataset) {
+                Some(ratio) => known = known.saturating_add(estimated(bytes, *ratio)),
+                None => unknown = unknown.saturating_add(bytes),
+            }
+        }
+        let all = known.saturating_add(unknown);
+        if known > space.free || all <= space.free {
+            return self.space(None, "the store", all.min(known.max(space.free)), space);
+        }
+        self.warn(
+            None,
+            format!(
+                "the store has {} free for {} of data, of which no earlier backup of this kind tells how far they compress: it may not fit",
+                human(space.free),
+                human(all)
+            ),
+            Some("the backup fails if it does not; the cluster is up again by then".to_owned()),
+        );
     }
 
     fn space(&mut self, node: Option<&Node>, path: &str, need: u64, space: Space) {
@@ -110,4 +105,15 @@ impl Judge<'_> {
             );
         }
     }
+}
+
+/// A tenth more than the last time.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "an estimate"
+)]
+fn estimated(bytes: u64, ratio: f64) -> u64 {
+    (bytes as f64 * ratio * 1.1) as u64
 }

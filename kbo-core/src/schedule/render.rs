@@ -129,7 +129,9 @@ impl Job {
              ExecStart={command}\n\
              TimeoutStartSec=infinity\n\
              # Asked to stop, kbo starts again what it has stopped; that takes as long as the cluster does.\n\
-             KillMode=mixed\n\
+             # Only kbo itself is signalled: with KillMode=mixed systemd would send SIGKILL to all that is left of the unit as soon as\n\
+             # kbo is gone, to the agent of a node on this machine as well, which undoes its part of the run when kbo has died.\n\
+             KillMode=process\n\
              TimeoutStopSec=30min\n\
              UMask=0077\n\
              \n\

@@ -1,7 +1,7 @@
 //! Time that passes only where somebody waits.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,19 +13,39 @@ use crate::ports::clock::Clock;
 /// 2026-11-22T03:00:00Z, the hour of backups.
 const START: i64 = 1_795_316_400;
 
+/// Turns after which work that races against a limit is late.
+const PATIENCE: u32 = 2000;
+
 /// A clock that a sleep moves forward at once. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct FakeClock(Arc<Mutex<Duration>>);
+pub struct FakeClock(Arc<Mutex<Hands>>);
+
+#[derive(Debug, Default)]
+struct Hands {
+    /// Time that has passed.
+    elapsed: Duration,
+    /// How far the wall clock was set on since.
+    set_on: SignedDuration,
+}
 
 impl FakeClock {
     /// Lets time pass.
     pub fn advance(&self, time: Duration) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += time;
+        self.hands().elapsed += time;
+    }
+
+    /// Sets the wall clock on, or back where that is negative; the monotonic one notices nothing.
+    pub fn set_on(&self, by: SignedDuration) {
+        self.hands().set_on += by;
+    }
+
+    fn hands(&self) -> MutexGuard<'_, Hands> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Time since the clock was made.
     pub fn elapsed(&self) -> Duration {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hands().elapsed
     }
 }
 
@@ -34,7 +54,8 @@ impl Clock for FakeClock {
     fn now(&self) -> Timestamp {
         let start = Timestamp::from_second(START).unwrap_or(Timestamp::UNIX_EPOCH);
         let since = SignedDuration::try_from(self.elapsed()).unwrap_or(SignedDuration::ZERO);
-        start.saturating_add(since).unwrap_or(start)
+        let hands = since.saturating_add(self.hands().set_on);
+        start.saturating_add(hands).unwrap_or(start)
     }
 
     fn monotonic(&self) -> Duration {
@@ -44,6 +65,14 @@ impl Clock for FakeClock {
     async fn sleep(&self, time: Duration) {
         self.advance(time);
         breathe().await;
+    }
+
+    /// Nothing of a fake takes real time: what is not done after this many turns waits for what never comes.
+    async fn expire(&self, time: Duration) {
+        for _ in 0..PATIENCE {
+            breathe().await;
+        }
+        self.advance(time);
     }
 }
 

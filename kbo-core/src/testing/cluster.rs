@@ -19,7 +19,8 @@ use crate::ids::{ClusterId, NodeName};
 use crate::inventory::{Cluster, Dataset};
 use crate::orchestrator::{Orchestrator, Settings};
 use crate::plan::Prior;
-use crate::ports::node::{ContainerState, LinkProbe, NodeTransport};
+use crate::ports::node::{BrokerState, ContainerState, LinkProbe, NodeTransport, Owner};
+use crate::punctual::PunctualNode;
 
 /// The cluster id of every fake cluster.
 const CLUSTER_ID: &str = "AkU3OEVBNTcwNTJENDM2Qk";
@@ -30,6 +31,9 @@ pub(super) struct World {
     pub(super) nodes: BTreeMap<NodeName, NodeState>,
     /// Topic, partition, replicas.
     pub(super) partitions: Vec<(String, i32, Vec<i32>)>,
+    /// Registered brokers and voters that are none of the nodes.
+    pub(super) strangers: Vec<BrokerState>,
+    pub(super) strange_voters: Vec<(i32, i64)>,
     pub(super) violations: Vec<String>,
     pub(super) may_start: bool,
     pub(super) piecemeal: bool,
@@ -73,6 +77,7 @@ impl FakeCluster {
                 free: 1 << 40,
                 size: 1 << 40,
                 link: LinkProbe::Works,
+                forgotten_dirs: vec![],
                 unknown_dirs: vec![],
                 unsupported: vec![],
                 mount_point: false,
@@ -105,6 +110,8 @@ impl FakeCluster {
         let world = World {
             nodes,
             partitions,
+            strangers: vec![],
+            strange_voters: vec![],
             violations: vec![],
             may_start: false,
             piecemeal: false,
@@ -153,6 +160,27 @@ impl FakeCluster {
         self.world().nodes.values_mut().for_each(turn);
     }
 
+    /// Registers a broker that is none of the nodes; with `holds` it is a replica of every partition.
+    pub fn stranger(&self, id: i32, fenced: bool, holds: bool) {
+        let mut world = self.world();
+        world.strangers.push(BrokerState {
+            id,
+            address: format!("10.0.0.{id}:9092"),
+            fenced,
+        });
+        if holds {
+            world
+                .partitions
+                .iter_mut()
+                .for_each(|(_, _, replicas)| replicas.push(id));
+        }
+    }
+
+    /// Makes a voter of somebody who is none of the nodes; `end` is its log end offset.
+    pub fn strange_voter(&self, id: i32, end: i64) {
+        self.world().strange_voters.push((id, end));
+    }
+
     /// From now on containers that kbo did not stop may be started: a person asked for it.
     pub fn may_start(&self) {
         self.world().may_start = true;
@@ -182,6 +210,9 @@ impl FakeCluster {
                 None => node,
             }
         };
+        let transport = |name: &NodeName| -> Arc<dyn NodeTransport> {
+            Arc::new(PunctualNode::new(transport(name), Arc::new(self.clock.clone())))
+        };
         let names: Vec<NodeName> = self.world().nodes.keys().cloned().collect();
         names.into_iter().map(|name| (name.clone(), transport(&name))).collect()
     }
@@ -202,6 +233,12 @@ impl FakeCluster {
             cancel: Cancel::default(),
             settings: Settings::default(),
             kbo_version: "0.0.0-test".to_owned(),
+            owner: Owner {
+                host: "centre".to_owned(),
+                user: "kbo".to_owned(),
+                pid: 1,
+                ..Owner::default()
+            },
         }
     }
 

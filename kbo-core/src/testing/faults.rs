@@ -1,6 +1,6 @@
 //! Faults planned by the number of the operation, shared by all that count operations together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,6 +31,10 @@ pub enum Effect {
     SlowFail(Duration, NodeErrorKind),
     /// This operation and every later one of the same node (or of the store) fail.
     Die(NodeErrorKind),
+    /// The node cannot be reached for this long.
+    Away(Duration),
+    /// This operation and every later one of the same node never return.
+    Freeze,
     /// The operation never returns; [`Faults::struck`] does, for a test that then drops the run.
     Hang,
     /// Something else happens, and the operation goes on.
@@ -43,6 +47,8 @@ impl fmt::Debug for Effect {
             Effect::Fail(kind) => write!(f, "Fail({kind:?})"),
             Effect::SlowFail(time, kind) => write!(f, "SlowFail({time:?}, {kind:?})"),
             Effect::Die(kind) => write!(f, "Die({kind:?})"),
+            Effect::Away(time) => write!(f, "Away({time:?})"),
+            Effect::Freeze => f.write_str("Freeze"),
             Effect::Hang => f.write_str("Hang"),
             Effect::Call(_) => f.write_str("Call"),
         }
@@ -54,6 +60,8 @@ struct Inner {
     planned: Vec<(usize, Moment, Effect)>,
     operations: Vec<String>,
     dead: BTreeSet<String>,
+    frozen: BTreeSet<String>,
+    away: BTreeMap<String, Duration>,
     struck: usize,
 }
 
@@ -114,6 +122,8 @@ impl Faults {
         let mut inner = self.inner();
         inner.planned.clear();
         inner.dead.clear();
+        inner.frozen.clear();
+        inner.away.clear();
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -121,15 +131,20 @@ impl Faults {
     }
 
     pub(super) async fn begin(&self, who: &str, what: &str) -> Result<Ticket, NodeErrorKind> {
-        let (ticket, is_dead) = {
+        let now = self.clock.elapsed();
+        let (ticket, is_dead, is_frozen) = {
             let mut inner = self.inner();
             inner.operations.push(format!("{who}: {what}"));
             let ticket = Ticket {
                 at: inner.operations.len() - 1,
                 who: who.to_owned(),
             };
-            (ticket, inner.dead.contains(who))
+            let is_away = inner.away.get(who).is_some_and(|until| now < *until);
+            (ticket, inner.dead.contains(who) || is_away, inner.frozen.contains(who))
         };
+        if is_frozen {
+            return std::future::pending().await;
+        }
         if is_dead {
             return Err(NodeErrorKind::Unreachable);
         }
@@ -150,14 +165,22 @@ impl Faults {
                 .find(|(at, when, _)| (*at, *when) == (ticket.at, moment));
             let effect = planned.map(|(_, _, effect)| effect.clone());
             inner.struck += usize::from(effect.is_some());
-            if let Some(Effect::Die(_)) = effect {
-                inner.dead.insert(ticket.who.clone());
+            match effect {
+                Some(Effect::Die(_)) => drop(inner.dead.insert(ticket.who.clone())),
+                Some(Effect::Freeze) => drop(inner.frozen.insert(ticket.who.clone())),
+                Some(Effect::Away(time)) => {
+                    let until = self.clock.elapsed() + time;
+                    inner.away.insert(ticket.who.clone(), until);
+                }
+                _ => {}
             }
             effect
         };
         match effect {
             None => Ok(()),
             Some(Effect::Fail(kind) | Effect::Die(kind)) => Err(kind),
+            Some(Effect::Away(_)) => Err(NodeErrorKind::Unreachable),
+            Some(Effect::Freeze) => std::future::pending().await,
             Some(Effect::SlowFail(time, kind)) => {
                 self.clock.sleep(time).await;
                 Err(kind)

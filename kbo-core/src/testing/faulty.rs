@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::faults::{Faults, Moment, Ticket};
-use crate::ids::NodeName;
+use crate::ids::{NodeName, RunId};
 use crate::ports::node::*;
 use crate::ports::stream::{ByteSink, ByteSource, StreamError};
 
@@ -57,6 +57,10 @@ impl NodeTransport for FaultyNode {
 
     async fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError> {
         self.around("facts", self.inner.facts(request)).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError> {
+        self.around("claim", self.inner.claim(claim)).await
     }
 
     async fn state(&self) -> Result<ContainerState, NodeError> {
@@ -141,8 +145,16 @@ impl NodeTransport for FaultyNode {
         self.around(what, self.inner.files(request)).await
     }
 
-    async fn forgo(&self) -> Result<(), NodeError> {
-        self.around("forgo", self.inner.forgo()).await
+    async fn holds(&self, run: &RunId) -> Result<Held, NodeError> {
+        self.around("holds", self.inner.holds(run)).await
+    }
+
+    async fn agree(&self, run: &RunId) -> Result<(), NodeError> {
+        self.around("agree", self.inner.agree(run)).await
+    }
+
+    async fn forgo(&self, run: &RunId) -> Result<(), NodeError> {
+        self.around("forgo", self.inner.forgo(run)).await
     }
 
     async fn release(&self) -> Result<(), NodeError> {

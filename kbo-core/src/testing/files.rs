@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::packing::sha256;
 use crate::ids::RunId;
-use crate::ports::files::{FilesReport, FilesRequest, PlacedFile};
+use crate::ports::files::{FilesReport, FilesRequest, KeptOf, PlacedFile};
 use crate::ports::node::{NodeError, NodeErrorKind};
 
 /// A directory.
@@ -86,6 +86,7 @@ impl FilesDir {
                 return Ok(FilesReport {
                     files: placed,
                     previous: self.previous(),
+                    kept: self.kept_of(),
                 });
             }
             FilesRequest::Commit { run, .. } => self.commit(run)?,
@@ -108,6 +109,7 @@ impl FilesDir {
         Ok(FilesReport {
             files: there.map(|(name, file)| placed(name, file)).collect(),
             previous: self.previous(),
+            kept: self.kept_of(),
         })
     }
 
@@ -156,6 +158,13 @@ impl FilesDir {
                 }
             }
         }
+    }
+
+    fn kept_of(&self) -> Option<KeptOf> {
+        self.previous.as_ref().map(|kept| KeptOf {
+            run: kept.run.clone(),
+            rolled_back: kept.rolled_back,
+        })
     }
 
     fn previous(&self) -> Vec<String> {

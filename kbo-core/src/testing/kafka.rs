@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::cluster::World;
 use super::state::NodeState;
 use crate::ids::NodeName;
-use crate::ports::node::{KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, PartitionState, QuorumState};
+use crate::ports::node::{
+    BrokerState, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, PartitionState, QuorumState,
+};
 
 impl World {
     fn controllers(&self) -> impl Iterator<Item = &NodeState> {
@@ -38,6 +40,7 @@ impl World {
             _ if !node.role.is_broker() => Err(NodeError::new(NodeErrorKind::State, format!("{name} is no broker"))),
             _ if !self.serves(node, now) => Ok(KafkaAnswer::NotYet("fenced".to_owned())),
             KafkaQuestion::Alive => Ok(KafkaAnswer::Alive),
+            KafkaQuestion::Brokers => Ok(KafkaAnswer::Brokers(self.brokers(now))),
             KafkaQuestion::Partitions => Ok(KafkaAnswer::Partitions(self.partitions_at(now))),
         }
     }
@@ -56,8 +59,20 @@ impl World {
             leader_id: if operational { node.node_id } else { -1 },
             epoch: 1,
             high_watermark: if operational { 1000 } else { -1 },
-            voters: self.controllers().map(|node| (node.node_id, end(node))).collect(),
+            voters: (self.controllers().map(|node| (node.node_id, end(node))))
+                .chain(self.strange_voters.iter().copied())
+                .collect(),
         })
+    }
+
+    fn brokers(&self, now: Duration) -> Vec<BrokerState> {
+        let nodes = self.nodes.values().filter(|node| node.role.is_broker());
+        let own = nodes.map(|node| BrokerState {
+            id: node.node_id,
+            address: format!("10.0.0.{}:9092", node.node_id),
+            fenced: !self.serves(node, now),
+        });
+        own.chain(self.strangers.iter().cloned()).collect()
     }
 
     fn partitions_at(&self, now: Duration) -> Vec<PartitionState> {

@@ -28,11 +28,44 @@ impl FakeCluster {
             self.start_alone(&name);
         }
         for name in self.leased(|_| true) {
-            if let Some(node) = self.world().nodes.get_mut(&name)
-                && let Some(held) = node.lease.take()
-            {
-                node.work.remove(&held.run);
-            }
+            self.end_alone(&name);
+        }
+    }
+
+    /// The lease of one node fires while its centre is alive, as after a connection that broke and was not made anew in time.
+    ///
+    /// # Panics
+    /// There is no such node.
+    pub fn fire(&self, name: &str) {
+        let name: NodeName = name.parse().expect("a plain name");
+        self.swap_back_alone(&name);
+        let now = self.clock().elapsed();
+        if let Some(node) = self.world().nodes.get_mut(&name)
+            && node.lease.as_ref().is_some_and(|lease| lease.start)
+            && node.container == ContainerState::Stopped
+        {
+            run_container(node, now);
+        }
+        self.end_alone(&name);
+    }
+
+    /// The agents that a vanished centre left, and that have no more to undo than a work folder, end when their grace is over.
+    pub fn idle_agents_end(&self) {
+        for name in self.leased(|node| {
+            node.lease
+                .as_ref()
+                .is_some_and(|lease| !lease.start && !node.is_swapped(&lease.run))
+        }) {
+            self.end_alone(&name);
+        }
+    }
+
+    /// Who has agreed to keep what is swapped keeps the lease too, and what was replaced.
+    fn end_alone(&self, name: &NodeName) {
+        if let Some(node) = self.world().nodes.get_mut(name)
+            && let Some(lease) = node.lease.take_if(|lease| !lease.agreed)
+        {
+            node.work.remove(&lease.run);
         }
     }
 
@@ -48,7 +81,12 @@ impl FakeCluster {
     fn swap_back_alone(&self, name: &NodeName) {
         let mut world = self.world();
         let Some(node) = world.nodes.get_mut(name) else { return };
-        let Some(run) = node.lease.as_ref().map(|held| held.run.clone()) else {
+        let Some(run) = node
+            .lease
+            .as_ref()
+            .filter(|lease| !lease.agreed)
+            .map(|held| held.run.clone())
+        else {
             return;
         };
         if node.is_swapped(&run) {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use mockall::mock;
 
-use crate::ids::NodeName;
+use crate::ids::{NodeName, RunId};
 use crate::ports::node::*;
 use crate::ports::store::{ArchiveWriter, LockOwner, StoreError, StoreLock, Stored};
 use crate::ports::stream::{ByteSink, ByteSource, StreamError};
@@ -18,6 +18,8 @@ mock! {
         pub fn name(&self) -> &NodeName;
         /// As the port's.
         pub fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError>;
+        /// As the port's.
+        pub fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError>;
         /// As the port's.
         pub fn state(&self) -> Result<ContainerState, NodeError>;
         /// As the port's.
@@ -51,7 +53,11 @@ mock! {
         /// As the port's.
         pub fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError>;
         /// As the port's.
-        pub fn forgo(&self) -> Result<(), NodeError>;
+        pub fn holds(&self, run: &RunId) -> Result<Held, NodeError>;
+        /// As the port's.
+        pub fn agree(&self, run: &RunId) -> Result<(), NodeError>;
+        /// As the port's.
+        pub fn forgo(&self, run: &RunId) -> Result<(), NodeError>;
         /// As the port's.
         pub fn release(&self) -> Result<(), NodeError>;
     }
@@ -65,6 +71,10 @@ impl NodeTransport for MockNodeTransport {
 
     async fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError> {
         self.facts(request)
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError> {
+        self.claim(claim)
     }
 
     async fn state(&self) -> Result<ContainerState, NodeError> {
@@ -137,8 +147,16 @@ impl NodeTransport for MockNodeTransport {
         self.files(request)
     }
 
-    async fn forgo(&self) -> Result<(), NodeError> {
-        self.forgo()
+    async fn holds(&self, run: &RunId) -> Result<Held, NodeError> {
+        self.holds(run)
+    }
+
+    async fn agree(&self, run: &RunId) -> Result<(), NodeError> {
+        self.agree(run)
+    }
+
+    async fn forgo(&self, run: &RunId) -> Result<(), NodeError> {
+        self.forgo(run)
     }
 
     async fn release(&self) -> Result<(), NodeError> {

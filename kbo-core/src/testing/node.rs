@@ -1,6 +1,6 @@
 //! A transport to a node of the fake cluster.
 
-use std::sync::MutexGuard;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use super::cluster::{FakeCluster, World};
 use super::containers;
 use super::lease::{run_container, swap_back};
 use super::packing::{pack, sha256, size_of, unpack};
-use super::state::{Held, Image, NodeState, Work};
+use super::state::{Image, Lease as Promise, NodeState, Work};
 use super::stream::CHUNK;
 use crate::ids::{NodeName, RunId};
 use crate::inventory::Dataset;
@@ -27,11 +27,24 @@ const GRACE: Duration = Duration::from_secs(120);
 pub struct FakeNode {
     name: NodeName,
     cluster: FakeCluster,
+    session: Mutex<Session>,
+}
+
+/// What a connection to an agent would know.
+#[derive(Debug, Default)]
+struct Session {
+    claim: Option<Claim>,
+    /// The run whose lease must still be held.
+    bound: Option<RunId>,
 }
 
 impl FakeNode {
     pub(super) fn new(name: NodeName, cluster: FakeCluster) -> Self {
-        Self { name, cluster }
+        Self {
+            name,
+            cluster,
+            session: Mutex::default(),
+        }
     }
 
     async fn world(&self) -> Result<MutexGuard<'_, World>, NodeError> {
@@ -41,7 +54,52 @@ impl FakeNode {
             let message = format!("{} cannot be reached", self.name);
             return Err(NodeError::new(NodeErrorKind::Unreachable, message).hint("is it switched on?"));
         }
+        let bound = self.session().bound.clone();
+        if let Some(run) = bound
+            && world.nodes[&self.name]
+                .lease
+                .as_ref()
+                .is_none_or(|lease| lease.run != run)
+        {
+            return Err(NodeError::lease_lost(&self.name, &run));
+        }
         Ok(world)
+    }
+
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before anything is changed for a run (whichever, where none is named): nobody else has the node.
+    fn own(&self, world: &World, run: Option<&RunId>) -> Result<(), NodeError> {
+        let session = self.session();
+        match &world.nodes[&self.name].lease {
+            Some(lease) if Some(&lease.run) != run && !session.knows(lease) => {
+                Err(NodeError::taken(&self.name, &lease.run, lease.owner.as_ref()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A run takes the lease, or has it.
+    fn bind<'w>(&self, world: &'w mut World, run: &RunId) -> Result<&'w mut NodeState, NodeError> {
+        self.own(world, Some(run))?;
+        let mut session = self.session();
+        let owner = session.claim.as_ref().map(|claim| claim.owner.clone());
+        let undoing = session.claim.as_ref().is_some_and(|claim| claim.undoing);
+        session.bound = (!undoing).then(|| run.clone());
+        let node = self.node(world);
+        let fresh = || Promise {
+            run: run.clone(),
+            owner,
+            start: false,
+            agreed: false,
+            grace: GRACE,
+        };
+        if node.lease.as_ref().is_none_or(|lease| lease.run != *run) {
+            node.lease = Some(fresh());
+        }
+        Ok(node)
     }
 
     fn node<'a>(&self, world: &'a mut World) -> &'a mut NodeState {
@@ -80,17 +138,26 @@ impl FakeNode {
     }
 }
 
+impl Session {
+    /// Whether a lease is this session's run's, or one of its centre's.
+    fn knows(&self, lease: &Promise) -> bool {
+        let Some(claim) = &self.claim else {
+            return self.bound.as_ref() == Some(&lease.run);
+        };
+        let same = lease
+            .owner
+            .as_ref()
+            .is_some_and(|owner| owner.is_of_the_same_centre(&claim.owner));
+        claim.run.as_ref() == Some(&lease.run) || claim.known.contains(&lease.run) || same
+    }
+}
+
 fn state(message: String) -> NodeError {
     NodeError::new(NodeErrorKind::State, message)
 }
 
 /// From its first touch on, a node knows what it would have to undo alone.
 pub(super) fn work<'a>(node: &'a mut NodeState, run: &RunId) -> &'a mut Work {
-    node.lease.get_or_insert_with(|| Held {
-        run: run.clone(),
-        start: false,
-        grace: GRACE,
-    });
     node.work.entry(run.clone()).or_default()
 }
 
@@ -129,6 +196,30 @@ fn dir_facts(node: &NodeState, dataset: Dataset, index: usize, path: &str) -> Di
         unsupported: only_data(&node.unsupported),
         orphans: node.work.keys().cloned().collect(),
         error: None,
+        file: None,
+        resolved: None,
+        read_only: false,
+        has_meta,
+        clean_marker: is_data && image.is_some_and(|image| image.clean),
+        has_metadata_log: is_data && index == 0,
+        has_partitions: is_data && node.role.is_broker(),
+        locked: is_data && node.container.is_up(),
+    }
+}
+
+/// Kafka is configured with the very directories that kbo.toml names, and those that a test has it forget.
+fn setup(node: &NodeState) -> KafkaSetup {
+    let paths = node.paths.get(&Dataset::Data).into_iter().flatten();
+    let dir = |path: &String| KafkaDir {
+        path: path.clone(),
+        configured_as: Some(path.clone()),
+        file: None,
+    };
+    KafkaSetup {
+        source: "server.properties".to_owned(),
+        node_id: Some(node.node_id),
+        log_dirs: paths.chain(&node.forgotten_dirs).map(dir).collect(),
+        metadata_log_dir: None,
     }
 }
 
@@ -171,7 +262,38 @@ impl NodeTransport for FakeNode {
             kafka_version: node.container.is_up().then(|| "4.1.1".to_owned()),
             container: Ok((node.container != ContainerState::Missing).then_some(container)),
             dirs: dirs.collect(),
+            leases: {
+                let session = self.session();
+                let others = node.lease.iter().filter(|lease| !session.knows(lease));
+                let facts = |lease: &Promise| LeaseFacts {
+                    run: lease.run.clone(),
+                    owner: lease.owner.clone(),
+                    is_alive: true,
+                    window_open: lease.start || node.is_swapped(&lease.run),
+                };
+                others.map(facts).collect()
+            },
+            kafka: (node.container != ContainerState::Missing).then(|| Ok(setup(node))),
+            unit: None,
         })
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError> {
+        {
+            let mut session = self.session();
+            if claim.undoing || session.bound != claim.run {
+                session.bound = None;
+            }
+            session.claim = Some(claim.clone());
+        }
+        let mut world = self.world().await?;
+        self.own(&world, None)?;
+        if let Some(lease) = &mut self.node(&mut world).lease
+            && claim.undoing
+        {
+            lease.agreed = false;
+        }
+        Ok(ClaimReport::default())
     }
 
     async fn state(&self) -> Result<ContainerState, NodeError> {
@@ -183,10 +305,19 @@ impl NodeTransport for FakeNode {
         let mut world = self.world().await?;
         let now = self.cluster.clock().elapsed();
         let container = world.nodes[&self.name].container;
-        match container {
-            ContainerState::Missing => return Err(state(format!("there is no container of {}", self.name))),
-            ContainerState::Stopped => return Ok(StopOutcome::AlreadyStopped),
-            _ => {}
+        if container == ContainerState::Missing {
+            return Err(state(format!("there is no container of {}", self.name)));
+        }
+        self.own(&world, Some(&request.run))?;
+        if let Some(lease) = &request.lease {
+            let node = self.bind(&mut world, &request.run)?;
+            if let Some(promise) = &mut node.lease {
+                promise.grace = lease.grace;
+                promise.start |= container.is_up();
+            }
+        }
+        if container == ContainerState::Stopped {
+            return Ok(StopOutcome::AlreadyStopped);
         }
         world.check_stop(&self.name, now);
         // Without a quorum a broker waits five minutes for leave to go.
@@ -205,13 +336,6 @@ impl NodeTransport for FakeNode {
         node.container = ContainerState::Stopped;
         node.since = now + takes;
         node.stopped_by_kbo = true;
-        if let Some(lease) = &request.lease {
-            node.lease = Some(Held {
-                run: request.run.clone(),
-                start: true,
-                grace: lease.grace,
-            });
-        }
         Ok(StopOutcome::Stopped)
     }
 
@@ -223,6 +347,7 @@ impl NodeTransport for FakeNode {
             ContainerState::Stopped => {}
             _ => return Ok(StartOutcome::AlreadyRunning),
         }
+        self.own(&world, None)?;
         world.check_start(&self.name, now);
         let node = self.node(&mut world);
         run_container(node, now);
@@ -268,7 +393,7 @@ impl NodeTransport for FakeNode {
         if request.datasets.contains(&Dataset::Data) {
             self.at_rest(&mut world, "a snapshot")?;
         }
-        let node = self.node(&mut world);
+        let node = self.bind(&mut world, &request.run)?;
         let mut report = SnapshotReport {
             linked_files: 0,
             linked_bytes: 0,
@@ -332,6 +457,7 @@ impl NodeTransport for FakeNode {
             raw_size: packed.raw_size,
             dirs: packed.dirs,
             files: packed.files,
+            caveats: vec![],
             damage: if request.dataset == Dataset::Data {
                 damage
             } else {
@@ -343,7 +469,7 @@ impl NodeTransport for FakeNode {
     async fn stage(&self, request: &StageRequest, source: &mut dyn ByteSource) -> Result<StageReport, NodeError> {
         {
             let mut world = self.world().await?;
-            let node = self.node(&mut world);
+            let node = self.bind(&mut world, &request.run)?;
             let count = node.paths.get(&request.dataset).map_or(0, Vec::len);
             if count != request.dirs.len() {
                 let message = format!(
@@ -401,7 +527,7 @@ impl NodeTransport for FakeNode {
             return Err(state(format!("no {missing} is staged on {}", self.name)));
         }
         self.at_rest(&mut world, "a swap")?;
-        let node = self.node(&mut world);
+        let node = self.bind(&mut world, &request.run)?;
         for dataset in &request.datasets {
             let staged = node
                 .work
@@ -447,6 +573,7 @@ impl NodeTransport for FakeNode {
 
     async fn format(&self, request: &FormatRequest) -> Result<FormatReport, NodeError> {
         let mut world = self.world().await?;
+        self.bind(&mut world, &request.run)?;
         containers::format(&mut world, &self.name, request)
     }
 
@@ -456,13 +583,22 @@ impl NodeTransport for FakeNode {
             CleanRequest::Run(run) | CleanRequest::RunKeepingPrevious(run) => vec![run.clone()],
             CleanRequest::Orphans { keep } => {
                 let node = self.node(&mut world);
-                node.work.keys().filter(|run| !keep.contains(run)).cloned().collect()
+                let leased = node.lease.as_ref().map(|lease| &lease.run);
+                let runs = node
+                    .work
+                    .keys()
+                    .filter(|run| !keep.contains(run) && Some(*run) != leased);
+                runs.cloned().collect()
             }
         };
         let mut report = CleanReport {
             removed: vec![],
             kept: vec![],
         };
+        if let CleanRequest::Run(run) | CleanRequest::RunKeepingPrevious(run) = request {
+            self.own(&world, Some(run))?;
+            self.session().bound = None;
+        }
         let keep = matches!(request, CleanRequest::RunKeepingPrevious(_));
         for run in runs {
             if let Some(kept) = self.drop_work(&mut world, &run, keep) {
@@ -473,8 +609,29 @@ impl NodeTransport for FakeNode {
         Ok(report)
     }
 
-    async fn forgo(&self) -> Result<(), NodeError> {
+    async fn holds(&self, run: &RunId) -> Result<Held, NodeError> {
         let mut world = self.world().await?;
+        self.own(&world, Some(run))?;
+        let node = self.node(&mut world);
+        let swapped = node.work.get(run).map(|work| work.replaced.keys().copied().collect());
+        Ok(Held {
+            swapped: swapped.unwrap_or_default(),
+        })
+    }
+
+    async fn agree(&self, run: &RunId) -> Result<(), NodeError> {
+        let mut world = self.world().await?;
+        self.own(&world, Some(run))?;
+        if let Some(lease) = &mut self.node(&mut world).lease {
+            lease.agreed = true;
+        }
+        Ok(())
+    }
+
+    async fn forgo(&self, run: &RunId) -> Result<(), NodeError> {
+        self.session().bound = None;
+        let mut world = self.world().await?;
+        self.own(&world, Some(run))?;
         self.node(&mut world).lease = None;
         Ok(())
     }
@@ -494,7 +651,11 @@ impl NodeTransport for FakeNode {
 
     async fn release(&self) -> Result<(), NodeError> {
         let mut world = self.world().await?;
-        self.node(&mut world).lease = None;
+        let mut session = self.session();
+        let node = self.node(&mut world);
+        let is_mine = |lease: &mut Promise| session.claim.is_none() || session.knows(lease);
+        node.lease.take_if(is_mine);
+        session.bound = None;
         Ok(())
     }
 }

@@ -51,6 +51,7 @@ impl Shape {
                 config: Some("/srv/kafka/config".to_owned()),
                 data: (0..self.data_dirs).map(|n| format!("/srv/kafka/data{n}")).collect(),
                 node_id: None,
+                unit: None,
             })
             .collect();
         Cluster::new(nodes, None).expect("a shape that is a cluster")

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use super::files::FilesDir;
 use crate::ids::{ClusterId, RunId};
 use crate::inventory::{Dataset, Role};
-use crate::ports::node::{ContainerState, LinkProbe};
+use crate::ports::node::{ContainerState, LinkProbe, Owner};
 
 /// A directory's files by path.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -35,9 +35,12 @@ pub struct Work {
 
 /// The node's promise to undo its part alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Held {
+pub(super) struct Lease {
     pub(super) run: RunId,
+    pub(super) owner: Option<Owner>,
     pub(super) start: bool,
+    /// What is swapped stays swapped if the caller vanishes.
+    pub(super) agreed: bool,
     pub(super) grace: Duration,
 }
 
@@ -74,6 +77,8 @@ pub struct NodeState {
     pub size: u64,
     /// What the link() probe shows.
     pub link: LinkProbe,
+    /// Log dirs of its Kafka that kbo.toml does not name.
+    pub forgotten_dirs: Vec<String>,
     /// Directories in the log dirs that Kafka would refuse.
     pub unknown_dirs: Vec<String>,
     /// Entries that no archive can hold.
@@ -107,7 +112,7 @@ pub struct NodeState {
     /// Since when the container has been in its state.
     pub(super) since: Duration,
     pub(super) stopped_by_kbo: bool,
-    pub(super) lease: Option<Held>,
+    pub(super) lease: Option<Lease>,
 }
 
 impl NodeState {

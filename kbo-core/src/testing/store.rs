@@ -10,7 +10,7 @@ use super::clock::breathe;
 use super::faults::{Faults, Moment, Ticket};
 use super::packing::sha256;
 use super::stream::BytesSource;
-use crate::ids::{BackupId, ClusterName, RunId};
+use crate::ids::{BackupId, ClusterId, ClusterName, RunId};
 use crate::journal::Entry;
 use crate::manifest::{BackupKind, Manifest};
 use crate::ports::journal::Journal;
@@ -51,6 +51,7 @@ struct Content {
     backups: BTreeMap<BackupId, Backup>,
     journals: BTreeMap<RunId, JournalState>,
     locks: BTreeMap<String, LockOwner>,
+    adopted: BTreeMap<ClusterName, ClusterId>,
     written: u64,
     room: Option<u64>,
 }
@@ -226,6 +227,10 @@ impl BackupStore for MemoryStore {
         }
     }
 
+    async fn id(&self) -> Result<Option<String>, StoreError> {
+        Ok(Some(format!("{:p}", Arc::as_ptr(&self.content))))
+    }
+
     async fn space(&self) -> Result<Space, StoreError> {
         self.around("space", |content| Space {
             free: content.room.map_or(SIZE, |room| room.saturating_sub(content.written)),
@@ -322,6 +327,18 @@ impl BackupStore for MemoryStore {
             let dead: Vec<BackupId> = dead.map(|(id, _)| id.clone()).collect();
             content.backups.retain(|id, _| !dead.contains(id));
             dead
+        })
+        .await
+    }
+
+    async fn adopted_id(&self, cluster: &ClusterName) -> Result<Option<ClusterId>, StoreError> {
+        self.around("adopted_id", |content| content.adopted.get(cluster).cloned())
+            .await
+    }
+
+    async fn adopt(&self, cluster: &ClusterName, id: &ClusterId) -> Result<(), StoreError> {
+        self.around("adopt", |content| {
+            content.adopted.insert(cluster.clone(), id.clone());
         })
         .await
     }

@@ -35,8 +35,8 @@ impl World {
         }
     }
 
-    /// Never start a broker before the controllers are operational, a container that kbo did not stop, or a cluster of which
-    /// some nodes are restored and some are not.
+    /// Never start a broker before the controllers are operational, a container that kbo did not stop, or a node beside
+    /// running ones of other data: some restored and some not.
     pub(super) fn check_start(&mut self, name: &NodeName, now: Duration) {
         let node = &self.nodes[name];
         if !node.role.is_controller() && !self.is_operational(now) {
@@ -46,7 +46,7 @@ impl World {
         if !node.stopped_by_kbo && !self.may_start {
             self.violate(format!("{name} was started, which kbo had not stopped"));
         }
-        self.check_mix(name, |_| true);
+        self.check_mix(name, |other| other.container.is_up());
     }
 
     /// A node that starts must be of the same data as the `others` that take part in the same restore.

@@ -22,8 +22,8 @@ async fn crash_everywhere(shape: Shape, job: Job, leases_run_off: bool) {
             let scene = crash(shape, job, at, moment).await;
             if leases_run_off {
                 scene.cluster.crash_of_centre();
-                if operation.ends_with("forgo") {
-                    // Some leases given back and some not: the one moment in which the nodes cannot agree, and the journal does.
+                if operation.ends_with("agree") {
+                    // Some have agreed and some not: the one moment in which the nodes cannot agree, and the journal does.
                     scene.cluster.forgive();
                 } else {
                     // At any other the nodes bring the cluster up by themselves, and of one kind of data.

@@ -274,3 +274,67 @@ async fn two_backups_of_one_second_get_two_names_and_a_failed_one_reports_none()
     let report = scene.run(&scene.orchestrator(None)).await;
     assert_eq!((report.outcome, report.id), (Outcome::Failed, None));
 }
+
+#[tokio::test]
+async fn a_degraded_cluster_is_backed_up_where_that_is_accepted_and_the_manifest_says_so() {
+    let scene = Scene::with(Shape::THREE_AND_THREE, BACKUP, |cluster| {
+        // Killed: no marker.
+        cluster.with("b2", |node| {
+            node.container = kbo_core::ports::node::ContainerState::Stopped
+        });
+        cluster.as_found();
+    })
+    .await;
+    let mut orchestrator = scene.orchestrator(None);
+    let report = scene.run(&orchestrator).await;
+    assert_eq!(report.outcome, Outcome::Refused, "{report:#?}");
+    scene.check_whole("refused");
+
+    orchestrator.settings.allow_degraded = true;
+    let report = scene.run(&orchestrator).await;
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    let manifest = scene
+        .store
+        .manifest_of(&report.id.expect("an id"))
+        .expect("its manifest");
+    assert_eq!(manifest.degraded, ["orders-0", "orders-1", "orders-2"]);
+    assert!(
+        manifest
+            .caveats
+            .iter()
+            .any(|caveat| caveat.contains("b2 did not stop cleanly"))
+    );
+
+    // It lifts nothing else: the others must still prove a clean stop.
+    scene.cluster.clock().advance(Duration::from_secs(60));
+    scene
+        .cluster
+        .with("b1", |node| node.stop_takes = Duration::from_secs(400));
+    let report = scene.run(&orchestrator).await;
+    assert_eq!(report.outcome, Outcome::Failed, "{report:#?}");
+}
+
+#[tokio::test]
+async fn a_backup_names_the_partitions_of_a_retired_broker() {
+    let scene = Scene::with(Shape::THREE_AND_THREE, BACKUP, |cluster| {
+        cluster.stranger(9, true, true)
+    })
+    .await;
+    let mut orchestrator = scene.orchestrator(None);
+    let report = scene.run(&orchestrator).await;
+    assert_eq!(report.outcome, Outcome::Refused, "{report:#?}");
+    orchestrator.settings.retired.insert(9);
+    let report = scene.run(&orchestrator).await;
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    let manifest = scene
+        .store
+        .manifest_of(&report.id.expect("an id"))
+        .expect("its manifest");
+    let caveat = "the retired broker 9 is a replica of orders-0, orders-1, orders-2";
+    assert!(
+        manifest.caveats.iter().any(|said| said == caveat),
+        "{:?}",
+        manifest.caveats
+    );
+    assert!(manifest.degraded.is_empty(), "{:?}", manifest.degraded);
+}

@@ -1,10 +1,15 @@
 //! What preflight refuses, and what it only warns of; nothing is touched by a refusal.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use kbo_core::inventory::Dataset;
+use kbo_core::orchestrator::RotationRequest;
 use kbo_core::ports::node::{ContainerState, LinkProbe};
+use kbo_core::ports::store::BackupStore;
 use kbo_core::preflight::Severity;
 use kbo_core::report::Outcome;
+use kbo_core::retention::{Policies, Policy};
 use kbo_core::testing::{FakeCluster, Shape};
 
 use crate::scene::{BACKUP, Job, RESTORE, Scene};
@@ -21,6 +26,16 @@ struct Case {
 
 const REFUSED: fn(&'static str) -> Option<(Severity, &'static str)> = |text| Some((Severity::Refusal, text));
 const WARNED: fn(&'static str) -> Option<(Severity, &'static str)> = |text| Some((Severity::Warning, text));
+
+fn stopped_cleanly(node: &mut kbo_core::testing::NodeState) {
+    node.container = ContainerState::Stopped;
+    node.live
+        .get_mut(&Dataset::Data)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .for_each(|image| image.clean = true);
+}
 
 fn empty(cluster: &FakeCluster, node: &str) {
     cluster.with(node, |node| {
@@ -135,9 +150,33 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "a stopped node",
-            turn: |cluster| cluster.with("b1", |node| node.container = ContainerState::Stopped),
+            turn: |cluster| cluster.with("b1", stopped_cleanly),
             backup: WARNED("is stopped, and stays so"),
             restore: WARNED("is stopped, and stays so"),
+        },
+        Case {
+            name: "a broker that was killed",
+            turn: |cluster| cluster.with("b1", |node| node.container = ContainerState::Stopped),
+            backup: REFUSED("did not stop cleanly"),
+            restore: WARNED("is stopped, and stays so"),
+        },
+        Case {
+            name: "a log dir that kbo.toml lacks",
+            turn: |cluster| cluster.with("b1", |node| node.forgotten_dirs = vec!["/srv/kafka/logs2".to_owned()]),
+            backup: REFUSED("/srv/kafka/logs2"),
+            restore: None,
+        },
+        Case {
+            name: "a broker that kbo.toml lacks",
+            turn: |cluster| cluster.stranger(9, false, true),
+            backup: REFUSED("broker 9 (10.0.0.9:9092) is registered and alive"),
+            restore: WARNED("under-replicated"),
+        },
+        Case {
+            name: "a voter that kbo.toml lacks",
+            turn: |cluster| cluster.strange_voter(9, 1000),
+            backup: REFUSED("voter 9"),
+            restore: None,
         },
         Case {
             name: "a cluster without a majority of its controllers",
@@ -169,7 +208,7 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "partitions out of sync",
-            turn: |cluster| cluster.with("b1", |node| node.container = ContainerState::Stopped),
+            turn: |cluster| cluster.with("b1", stopped_cleanly),
             backup: WARNED("under-replicated"),
             restore: WARNED("under-replicated"),
         },
@@ -328,6 +367,10 @@ async fn a_configured_cluster_id_or_node_id_that_is_not_the_nodes_refuses() {
 #[tokio::test]
 async fn a_full_store_refuses() {
     let scene = Scene::new(Shape::THREE_AND_THREE, BACKUP).await;
+    // How far the data compress is known from an earlier backup of the same kind only.
+    let first = scene.run(&scene.orchestrator(None)).await;
+    assert_eq!(first.outcome, Outcome::Done, "{first:#?}");
+    scene.cluster.clock().advance(Duration::from_secs(3600));
     scene.store.full_after(100);
     let report = scene.run(&scene.orchestrator(None)).await;
     assert_eq!(report.outcome, Outcome::Refused, "{report:#?}");
@@ -336,5 +379,60 @@ async fn a_full_store_refuses() {
         "{:?}",
         report.findings
     );
-    scene.check(&report, "a full store");
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_formatted_anew_is_refused_until_its_id_is_adopted_and_loses_no_backup_of_the_old_id() {
+    const NEW: &str = "BBBBBBBBBBBBBBBBBBBBBB";
+    let scene = Scene::new(Shape::THREE_AND_THREE, BACKUP).await;
+    let first = scene.run(&scene.orchestrator(None)).await;
+    let old = scene
+        .store
+        .adopted_id(&scene.orchestrator(None).name)
+        .await
+        .unwrap()
+        .unwrap();
+    scene.store.change_manifest(&first.id.clone().unwrap(), |manifest| {
+        assert_eq!(manifest.cluster_id.as_ref(), Some(&old));
+        manifest.cluster_id = Some(NEW.parse().unwrap());
+    });
+    scene.cluster.clock().advance(Duration::from_secs(3600));
+    // The other way round: the store goes by another id than the nodes have.
+    let mut orchestrator = scene.orchestrator(None);
+    orchestrator.cluster_id = None;
+    orchestrator
+        .store
+        .adopt(&orchestrator.name, &NEW.parse().unwrap())
+        .await
+        .unwrap();
+    let refused = scene.run(&orchestrator).await;
+    assert_eq!(refused.outcome, Outcome::Refused, "{refused:#?}");
+    let finding = refused.findings[0].to_string();
+    assert!(finding.contains(&format!("kbo adopt {old}")), "{finding}");
+    assert!(finding.contains(&format!("kbo rotate --cluster-id {NEW}")), "{finding}");
+    orchestrator.store.adopt(&orchestrator.name, &old).await.unwrap();
+    let policies = Policies {
+        cluster: Policy {
+            days: 0,
+            ..Policy::default()
+        },
+        ..Policies::default()
+    };
+    let report = scene.run(&orchestrator).await;
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    let rotation = orchestrator.plan_rotation(&policies).await.unwrap();
+    assert_eq!(
+        rotation.decisions.len(),
+        1,
+        "the other id's is none of its business: {rotation:?}"
+    );
+    let request = RotationRequest {
+        cluster_id: Some(NEW.parse().unwrap()),
+        ..RotationRequest::default()
+    };
+    let others = orchestrator.plan_rotation_of(&policies, &request).await.unwrap();
+    assert_eq!(
+        others.decisions.iter().map(|one| &one.id).collect::<Vec<_>>(),
+        [&first.id.unwrap()]
+    );
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use kbo_core::ids::BackupId;
 use kbo_core::manifest::BackupKind;
+use kbo_core::orchestrator::RotationRequest;
 use kbo_core::ports::node::NodeErrorKind;
 use kbo_core::ports::store::{BackupStore, Pin};
 use kbo_core::report::Outcome;
@@ -68,6 +70,63 @@ async fn a_good_backup_takes_those_away_that_have_had_their_time() {
     assert_eq!(rotation.removed, [ids[2].clone()]);
     assert_eq!(rotation.summary(), "1 backup removed, 3 stay");
     assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+}
+
+#[tokio::test]
+async fn a_clock_in_doubt_withholds_the_rotation_and_is_something_to_look_at() {
+    type Wrong = fn(&Scene);
+    let cases: [(&str, Wrong, &str); 2] = [
+        (
+            "a node's clock is ahead",
+            |scene| {
+                scene
+                    .cluster
+                    .with("b1", |node| node.skew = SignedDuration::from_hours(1));
+            },
+            "b1 is 3600 s ahead",
+        ),
+        (
+            "the centre's clock has jumped",
+            |scene| scene.cluster.clock().set_on(SignedDuration::from_hours(60 * 24)),
+            "has this machine's clock jumped",
+        ),
+    ];
+    for (name, wrong, why) in cases {
+        let (scene, ids) = with_backups(8).await;
+        wrong(&scene);
+        let mut orchestrator = scene.orchestrator(None);
+        orchestrator.settings.retention = two_days();
+        let report = backup(&orchestrator, BackupKind::Cluster).await;
+        assert_eq!(report.outcome, Outcome::Attention, "{name}: {report:#?}");
+        assert!(report.verdict.contains(why), "{name}: {}", report.verdict);
+        assert!(ids.iter().all(|id| scene.store.visible().contains(id)), "{name}");
+        let confirmed = RotationRequest {
+            confirmed: true,
+            ..RotationRequest::default()
+        };
+        let rotation = orchestrator.rotate(&two_days().unwrap(), &confirmed).await.unwrap();
+        assert!(
+            rotation.withheld.is_none() && rotation.removed.len() > 3,
+            "{name}: {rotation:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_withholds_the_rotation() {
+    let (scene, ids) = with_backups(8).await;
+    scene.cluster.clock().set_on(-SignedDuration::from_hours(30));
+    let orchestrator = scene.orchestrator(None);
+    let rotation = orchestrator
+        .rotate(&two_days().unwrap(), &RotationRequest::default())
+        .await
+        .unwrap();
+    let why = rotation.withheld.unwrap();
+    assert!(
+        why.contains(ids[7].as_str()) && why.contains("dated 5 h after"),
+        "{why}"
+    );
+    assert_eq!(scene.store.visible(), ids);
 }
 
 #[tokio::test]

@@ -165,6 +165,8 @@ impl Scene {
                 assert_ne!(report.outcome, Outcome::NeedsPerson, "{label}: {report:#?}");
             }
             assert!(recovered.unswept.is_empty(), "{label}: {:?}", recovered.unswept);
+            // Of a run that has ended and could not say goodbye everywhere.
+            self.cluster.idle_agents_end();
             self.check_whole(label);
             for run in recovered.runs {
                 self.store.reopen(&run.run);

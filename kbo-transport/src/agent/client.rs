@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kbo_core::ids::NodeName;
+use kbo_core::ids::{NodeName, RunId};
 use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
-    ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
-    ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion,
-    NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport,
-    StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport,
+    ContainerRequest, ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, Held,
+    KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport,
+    SnapshotRequest, StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource, StreamError};
 use tokio::sync::Mutex;
 
 use super::connection::Connection;
-use super::proto::{Frame, Parts, Progress, ProtoError, Reply, Request, decode, request_frames};
+use super::proto::{Frame, Parts, Progress, ProtoError, Reply, Request, Standing, decode, request_frames};
 use super::wire::send_data;
 use crate::carrier::Carrier;
 use crate::local::{NodeSpec, ProgressSink};
@@ -62,8 +62,36 @@ pub struct RemoteNode<C> {
 #[derive(Default)]
 struct Slot {
     connection: Option<Connection>,
-    /// Whether an agent may hold a lease, be it this connection's or that of one that broke.
-    leased: bool,
+    /// The run for which an agent may hold a lease, be it this connection's or that of one that broke.
+    leased: Option<RunId>,
+    /// What goes with the next connection.
+    standing: Standing,
+}
+
+impl Slot {
+    /// What the request says of the lease, before a connection is made for it.
+    fn before(&mut self, request: &Request) {
+        match request {
+            Request::Claim(claim) => {
+                if claim.undoing || self.standing.bound != claim.run {
+                    self.standing.bound = None;
+                }
+                self.standing.claim = Some((**claim).clone());
+            }
+            // Whether it is there or not, it is to be gone.
+            Request::Forgo(_) => self.standing.bound = None,
+            _ => {}
+        }
+    }
+
+    /// The request goes out now: whatever becomes of its answer, the lease counts as taken.
+    fn sending(&mut self, takes_lease: Option<&RunId>) {
+        if let Some(run) = takes_lease {
+            self.leased = Some(run.clone());
+            let undoing = self.standing.claim.as_ref().is_some_and(|claim| claim.undoing);
+            self.standing.bound = (!undoing).then(|| run.clone());
+        }
+    }
 }
 
 /// How a call failed.
@@ -109,14 +137,18 @@ impl<C: Carrier> RemoteNode<C> {
     /// A call without a stream of data.
     async fn call(&self, request: Request) -> Result<Reply, NodeError> {
         let mut slot = self.slot.lock().await;
-        slot.leased |= request.takes_lease();
+        slot.before(&request);
         let mut repeat = request.may_be_repeated();
         loop {
             // Out of its place for the time of the call, so that a dropped call leaves no half-used connection in it.
-            let mut connection = self.connected(slot.connection.take()).await?;
+            let mut connection = self.connected(&mut slot).await?;
+            slot.sending(request.takes_lease());
             match self.exchange(&mut connection, request.clone()).await {
                 Ok(reply) => {
                     slot.connection = Some(connection);
+                    if request.ends_lease() {
+                        slot.standing.bound = None;
+                    }
                     return Ok(reply);
                 }
                 Err(Failed::There(error)) => {
@@ -164,14 +196,16 @@ impl<C: Carrier> RemoteNode<C> {
     }
 
     /// The connection at hand if it is still good, or a new one.
-    async fn connected(&self, held: Option<Connection>) -> Result<Connection, NodeError> {
-        if let Some(mut connection) = held {
+    ///
+    /// A new one claims this run's lease first of all, so that an agent that was cut off undoes nothing.
+    async fn connected(&self, slot: &mut Slot) -> Result<Connection, NodeError> {
+        if let Some(mut connection) = slot.connection.take() {
             if connection.is_good() {
                 return Ok(connection);
             }
             tracing::warn!(node = %self.spec.node, carrier = %self.carrier.describe(), "the connection broke meanwhile; connecting again");
         }
-        Connection::open(&self.carrier, &self.spec, &self.limits).await
+        Connection::open(&self.carrier, &self.spec, &self.limits, slot.standing.clone()).await
     }
 
     /// The error for a connection that broke in a call, with what the agent last said.
@@ -347,6 +381,13 @@ fn stream_failed(what: &str, error: StreamError) -> NodeError {
     NodeError::new(kind, message)
 }
 
+fn done(reply: Reply) -> Result<(), NodeError> {
+    match reply {
+        Reply::Done => Ok(()),
+        other => Err(NodeError::new(NodeErrorKind::Agent, unexpected(&other).to_string())),
+    }
+}
+
 fn unexpected(_reply: &Reply) -> ProtoError {
     ProtoError::Unexpected("reply to another request")
 }
@@ -397,15 +438,15 @@ impl<C: Carrier> NodeTransport for RemoteNode<C> {
 
     async fn archive(&self, request: &ArchiveRequest, sink: &mut dyn ByteSink) -> Result<ArchiveReport, NodeError> {
         let mut slot = self.slot.lock().await;
-        let mut connection = self.connected(slot.connection.take()).await?;
+        let mut connection = self.connected(&mut slot).await?;
         let outcome = self.receive(&mut connection, request, sink).await;
         self.settle(&mut slot, connection, outcome).await
     }
 
     async fn stage(&self, request: &StageRequest, source: &mut dyn ByteSource) -> Result<StageReport, NodeError> {
         let mut slot = self.slot.lock().await;
-        slot.leased = true;
-        let mut connection = self.connected(slot.connection.take()).await?;
+        let mut connection = self.connected(&mut slot).await?;
+        slot.sending(Some(&request.run));
         let outcome = self.send(&mut connection, request, source).await;
         self.settle(&mut slot, connection, outcome).await
     }
@@ -444,24 +485,33 @@ impl<C: Carrier> NodeTransport for RemoteNode<C> {
         call!(self, Request::Listeners(handshake), Reply::Listeners)
     }
 
-    async fn forgo(&self) -> Result<(), NodeError> {
-        match self.call(Request::Forgo).await? {
-            Reply::Done => {
-                self.slot.lock().await.leased = false;
-                Ok(())
-            }
-            other => Err(NodeError::new(NodeErrorKind::Agent, unexpected(&other).to_string())),
-        }
+    async fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError> {
+        call!(self, Request::Claim(Box::new(claim.clone())), Reply::Claim)
+    }
+
+    async fn holds(&self, run: &RunId) -> Result<Held, NodeError> {
+        call!(self, Request::Holds(run.clone()), Reply::Holds)
+    }
+
+    async fn agree(&self, run: &RunId) -> Result<(), NodeError> {
+        done(self.call(Request::Agree(run.clone())).await?)
+    }
+
+    async fn forgo(&self, run: &RunId) -> Result<(), NodeError> {
+        done(self.call(Request::Forgo(run.clone())).await?)?;
+        self.slot.lock().await.leased = None;
+        Ok(())
     }
 
     async fn release(&self) -> Result<(), NodeError> {
         let unheard = {
             let mut slot = self.slot.lock().await;
-            slot.leased && !slot.connection.as_mut().is_some_and(Connection::is_good)
+            let is_cut_off = !slot.connection.as_mut().is_some_and(Connection::is_good);
+            slot.leased.clone().filter(|_| is_cut_off)
         };
-        if unheard {
+        if let Some(run) = unheard {
             // An agent that lost its connection may be waiting to undo what is not to be undone.
-            self.forgo().await?;
+            self.forgo(&run).await?;
         }
         let mut slot = self.slot.lock().await;
         let Some(mut connection) = slot.connection.take() else {
@@ -473,11 +523,12 @@ impl<C: Carrier> NodeTransport for RemoteNode<C> {
         };
         match said.await {
             Ok(_) => {
-                slot.leased = false;
+                slot.leased = None;
+                slot.standing.bound = None;
                 Ok(())
             }
             Err(Failed::There(error)) => Err(error),
-            Err(Failed::Connection(_)) if !slot.leased => Ok(()),
+            Err(Failed::Connection(_)) if slot.leased.is_none() => Ok(()),
             Err(Failed::Connection(error)) => Err(self.lost(connection, &error).await),
         }
     }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::client::ClientLimits;
-use super::proto::{Frame, Hello, MAGIC, Open, ProtoError, Reply, decode, encode};
+use super::proto::{Frame, Hello, MAGIC, Open, ProtoError, Reply, Standing, decode, encode};
 use super::wire::{Inbox, Outbox, spawn_reader, spawn_writer};
 use crate::carrier::{AgentPipe, Carrier};
 use crate::local::NodeSpec;
@@ -39,6 +39,7 @@ impl Connection {
         carrier: &C,
         spec: &NodeSpec,
         limits: &ClientLimits,
+        standing: Standing,
     ) -> Result<Self, NodeError> {
         let AgentPipe {
             mut reader,
@@ -63,7 +64,7 @@ impl Connection {
         };
         let mut spec = spec.seen_from(&paths, engine_socket.as_deref());
         spec.engine_paths = engine_paths;
-        match connection.begin(&spec).await {
+        match connection.begin(&spec, standing).await {
             Ok(Ok(Reply::Done)) => Ok(connection),
             Ok(Ok(_)) => Err(NodeError::new(
                 NodeErrorKind::Agent,
@@ -80,7 +81,7 @@ impl Connection {
         }
     }
 
-    async fn begin(&mut self, spec: &NodeSpec) -> Result<Result<Reply, NodeError>, ProtoError> {
+    async fn begin(&mut self, spec: &NodeSpec, standing: Standing) -> Result<Result<Reply, NodeError>, ProtoError> {
         let ours = Hello::ours();
         match self.next().await? {
             Frame::Hello(json) => {
@@ -95,7 +96,8 @@ impl Connection {
             }
             other => return Err(ProtoError::Unexpected(other.name())),
         }
-        self.send(Frame::Open(encode(&Open::from(spec))?)).await?;
+        self.send(Frame::Open(encode(&Open::from(spec).standing(standing))?))
+            .await?;
         match self.next().await? {
             Frame::Reply(json) => decode(&json),
             other => Err(ProtoError::Unexpected(other.name())),

@@ -177,7 +177,7 @@ mod tests {
                 sent.may_be_repeated(),
                 !matches!(request, FilesRequest::Rollback { .. })
             );
-            assert!(!sent.takes_lease());
+            assert_eq!(sent.takes_lease(), None);
         }
     }
 

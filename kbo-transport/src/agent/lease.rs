@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::Dataset;
-use kbo_core::ports::node::{NodeError, NodeErrorKind};
+use kbo_core::ports::node::{LeaseFacts, NodeError, NodeErrorKind, Owner};
 use serde::{Deserialize, Serialize};
 
 /// What is to be undone for one run.
@@ -32,6 +32,20 @@ pub struct Duty {
     pub grace: Duration,
     /// `host:port` of the controllers to be up before a broker starts; empty for a controller.
     pub wait_for: Vec<String>,
+    /// Whose run it is; none in a lease of kbo 0.1.0.
+    #[serde(default)]
+    pub owner: Option<Owner>,
+    /// What is swapped stays swapped: the node has agreed to keep it, and does not know whether all have.
+    #[serde(default)]
+    pub agreed: bool,
+    /// How long the stop under way may take.
+    #[serde(default = "usual_stop")]
+    pub stop_within: Duration,
+}
+
+/// That of leases of kbo 0.1.0, which do not tell.
+fn usual_stop() -> Duration {
+    Duration::from_secs(600)
 }
 
 impl Duty {
@@ -44,10 +58,15 @@ impl Duty {
             swapped: Vec::new(),
             grace,
             wait_for: Vec::new(),
+            owner: None,
+            agreed: false,
+            stop_within: usual_stop(),
         }
     }
 
     /// Whether more than a work folder is at stake.
+    ///
+    /// A container that is to run again, or data on trial: while that is so, the run's window on this node is open.
     pub fn is_grave(&self) -> bool {
         self.start || self.stopping || !self.swapped.is_empty()
     }
@@ -58,6 +77,7 @@ pub struct Leases {
     folder: Option<PathBuf>,
     node: NodeName,
     holder: String,
+    owner: Option<Owner>,
     held: BTreeMap<RunId, Held>,
 }
 
@@ -68,17 +88,31 @@ struct Held {
 }
 
 /// What became of a try to take over what other agents hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
-    /// Nobody else holds anything of this node now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// Nobody else who is alive holds anything of this node now.
     Done,
-    /// A living agent is in the middle of something; try again.
+    /// An agent is just undoing what this run had left; try again.
     Busy,
+    /// A living run of somebody else holds the node.
+    ByAnother(Box<Duty>),
+}
+
+/// On whose behalf other agents' leases are taken over.
+#[derive(Debug, Clone, Default)]
+pub struct Claimant {
+    /// Whose runs of other centres are not taken over.
+    pub owner: Option<Owner>,
+    /// The runs whose leases are the claimant's.
+    pub runs: Vec<RunId>,
 }
 
 const HELD: &str = "json";
 const UNDOING: &str = "undoing";
 const CLAIMED: &str = "claimed";
+
+/// How much longer than its timeout an engine's stop may take.
+const STOP_MARGIN: Duration = Duration::from_secs(60);
 
 impl Leases {
     /// No duty yet. `folder` is the work root beside the node's first directory.
@@ -92,8 +126,14 @@ impl Leases {
             folder,
             node,
             holder,
+            owner: None,
             held: BTreeMap::new(),
         }
+    }
+
+    /// Whose the leases are that are taken from now on.
+    pub fn set_owner(&mut self, owner: Owner) {
+        self.owner = Some(owner);
     }
 
     /// The duties held, oldest run first.
@@ -108,7 +148,10 @@ impl Leases {
     pub fn note(&mut self, run: &RunId, grace: Duration, change: impl FnOnce(&mut Duty)) -> Result<(), NodeError> {
         let mut duty = match self.held.get(run) {
             Some(held) => held.duty.clone(),
-            None => Duty::new(run.clone(), grace),
+            None => Duty {
+                owner: self.owner.clone(),
+                ..Duty::new(run.clone(), grace)
+            },
         };
         let before = duty.clone();
         change(&mut duty);
@@ -139,50 +182,129 @@ impl Leases {
         Ok(())
     }
 
-    /// Takes over every lease that another agent of this node holds, and its duty with it.
+    /// Takes over the leases of the claimant's runs that other agents of this node hold, and their duties with them. What else the
+    /// dead have left stays for [`Leases::adopt_dead`].
     ///
     /// # Errors
     /// Those of reading and writing the files.
-    pub async fn claim_others(&mut self) -> Result<Claim, NodeError> {
+    pub async fn take(&mut self, claimant: &Claimant) -> Result<Taken, NodeError> {
         for found in self.others()? {
-            let mine = self.path(&found.run, CLAIMED);
-            if found.state == UNDOING && is_locked(&found.path) {
-                return Ok(Claim::Busy);
-            }
-            match fs::rename(&found.path, &mine) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(failed("rename", &found.path, &error)),
-            }
-            tracing::info!(run = %found.run, from = %found.path.display(), "taking over what another agent had to undo");
-            // Its holder may still be stopping the container: a start that came before the end of that would be lost.
-            let deadline = Instant::now() + Duration::from_secs(600);
-            let duty = loop {
-                let duty = last_line(&mine).map_err(|error| failed("read", &mine, &error))?;
-                match duty {
-                    Some(duty) if duty.stopping && is_locked(&mine) && Instant::now() < deadline => {
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                    duty => break duty,
+            let is_alive = is_locked(&found.path);
+            if claimant.runs.contains(&found.run) {
+                if found.state == UNDOING && is_alive {
+                    return Ok(Taken::Busy);
                 }
-            };
-            if let Some(duty) = duty {
-                self.note(&found.run, duty.grace, |ours| {
-                    ours.start |= duty.start;
-                    ours.swapped.extend(&duty.swapped);
-                    ours.swapped.sort();
-                    ours.swapped.dedup();
-                    if ours.wait_for.is_empty() {
-                        ours.wait_for = duty.wait_for;
-                    }
-                    ours.grace = ours.grace.max(duty.grace);
-                })?;
-            } else {
-                tracing::warn!(path = %mine.display(), "the lease is unreadable; taking nothing over");
+                self.take_over(&found).await?;
+                continue;
             }
-            fs::remove_file(&mine).map_err(|error| failed("remove", &mine, &error))?;
+            if !is_alive {
+                continue;
+            }
+            // None of a lease that has just gone.
+            let Ok(Some(duty)) = last_line(&found.path) else {
+                continue;
+            };
+            let same = match (&claimant.owner, &duty.owner) {
+                (Some(ours), Some(theirs)) => ours.is_of_the_same_centre(theirs),
+                _ => false,
+            };
+            if !same {
+                return Ok(Taken::ByAnother(Box::new(duty)));
+            }
+            // A run of the same store that has not stopped this node, or has started it again, is in nobody's way.
+            if duty.is_grave() {
+                return Ok(Taken::Busy);
+            }
         }
-        Ok(Claim::Done)
+        Ok(Taken::Done)
+    }
+
+    /// Takes over what dead agents have left to do for runs that are not the claimant's. Gives those runs.
+    ///
+    /// # Errors
+    /// Those of reading and writing the files.
+    pub async fn adopt_dead(&mut self, claimant: &Claimant) -> Result<Vec<RunId>, NodeError> {
+        let mut adopted = Vec::new();
+        for found in self.others()? {
+            let is_ours = claimant.runs.contains(&found.run);
+            let is_grave = last_line(&found.path)
+                .ok()
+                .flatten()
+                .is_some_and(|duty| duty.is_grave());
+            if !is_ours && is_grave && !is_locked(&found.path) && self.take_over(&found).await? {
+                adopted.push(found.run);
+            }
+        }
+        Ok(adopted)
+    }
+
+    /// Whether there was a duty to take over.
+    async fn take_over(&mut self, found: &Found) -> Result<bool, NodeError> {
+        let mine = self.path(&found.run, CLAIMED);
+        match fs::rename(&found.path, &mine) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(failed("rename", &found.path, &error)),
+        }
+        tracing::info!(run = %found.run, from = %found.path.display(), "taking over what another agent had to undo");
+        // Its holder may still be stopping the container: a start that came before the end of that would be lost. The engine ends
+        // the stop when its time is up.
+        let begun = Instant::now();
+        let duty = loop {
+            let duty = last_line(&mine).map_err(|error| failed("read", &mine, &error))?;
+            match duty {
+                Some(duty) if duty.stopping && is_locked(&mine) && begun.elapsed() < duty.stop_within + STOP_MARGIN => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                duty => break duty,
+            }
+        };
+        let was_there = duty.is_some();
+        if let Some(duty) = duty {
+            self.note(&found.run, duty.grace, |ours| {
+                ours.start |= duty.start;
+                ours.agreed |= duty.agreed;
+                ours.swapped.extend(&duty.swapped);
+                ours.swapped.sort();
+                ours.swapped.dedup();
+                if ours.wait_for.is_empty() {
+                    ours.wait_for = duty.wait_for;
+                }
+                ours.grace = ours.grace.max(duty.grace);
+                if duty.owner.is_some() {
+                    ours.owner = duty.owner;
+                }
+            })?;
+        } else {
+            tracing::warn!(path = %mine.display(), "the lease is unreadable; taking nothing over");
+        }
+        fs::remove_file(&mine).map_err(|error| failed("remove", &mine, &error))?;
+        Ok(was_there)
+    }
+
+    /// The leases of other agents on this node, as they stand.
+    ///
+    /// # Errors
+    /// Those of reading the folder.
+    pub fn facts(&self) -> Result<Vec<LeaseFacts>, NodeError> {
+        let mut facts = Vec::new();
+        for found in self.others()? {
+            let is_alive = is_locked(&found.path);
+            if let Ok(Some(duty)) = last_line(&found.path) {
+                facts.push(LeaseFacts {
+                    run: found.run,
+                    window_open: duty.is_grave(),
+                    is_alive,
+                    owner: duty.owner,
+                });
+            }
+        }
+        Ok(facts)
+    }
+
+    /// Leaves a run's lease on the disk, for whoever comes next.
+    pub fn abandon(&mut self, run: &RunId) {
+        self.held.remove(run);
     }
 
     /// Runs for which another agent has something grave to undo, or is alive: their work folders are not orphans. Leases that say
@@ -412,6 +534,69 @@ mod tests {
 
     const GRACE: Duration = Duration::from_secs(1);
 
+    fn ours() -> Claimant {
+        Claimant {
+            owner: None,
+            runs: vec![run(1)],
+        }
+    }
+
+    fn owner(store: &str) -> Owner {
+        Owner {
+            store: store.to_owned(),
+            cluster: "prod".to_owned(),
+            host: "centre".to_owned(),
+            ..Owner::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_living_lease_of_another_centre_is_not_taken_and_a_dead_one_is_adopted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut one, mut two) = (leases(dir.path(), "b1", "x"), leases(dir.path(), "b1", "y"));
+        one.set_owner(owner("theirs"));
+        one.note(&run(2), GRACE, |duty| duty.start = true).unwrap();
+        let claimant = Claimant {
+            owner: Some(owner("mine")),
+            runs: vec![run(1)],
+        };
+        let taken = two.take(&claimant).await.unwrap();
+        assert!(matches!(taken, Taken::ByAnother(duty) if duty.owner == Some(owner("theirs"))));
+        assert!(one.is_ours(&run(2)));
+        assert_eq!(two.adopt_dead(&claimant).await.unwrap(), []);
+        assert!(two.facts().unwrap()[0].is_alive);
+        drop(one);
+        assert!(!two.facts().unwrap()[0].is_alive);
+        assert_eq!(two.take(&claimant).await.unwrap(), Taken::Done);
+        assert!(two.duties().is_empty());
+        assert_eq!(two.adopt_dead(&claimant).await.unwrap(), [run(2)]);
+        assert_eq!(two.duties()[0].owner, Some(owner("theirs")));
+    }
+
+    #[tokio::test]
+    async fn a_run_of_the_same_store_is_in_the_way_only_while_its_window_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut one, mut two) = (leases(dir.path(), "b1", "x"), leases(dir.path(), "b1", "y"));
+        one.set_owner(owner("mine"));
+        one.note(&run(2), GRACE, |_| {}).unwrap();
+        let claimant = Claimant {
+            owner: Some(owner("mine")),
+            runs: vec![run(1)],
+        };
+        assert_eq!(two.take(&claimant).await.unwrap(), Taken::Done);
+        assert!(one.is_ours(&run(2)) && two.duties().is_empty());
+        one.note(&run(2), GRACE, |duty| duty.start = true).unwrap();
+        assert_eq!(two.take(&claimant).await.unwrap(), Taken::Busy);
+    }
+
+    #[test]
+    fn leases_of_version_0_1_0_are_read() {
+        let line = r#"{"run":"20261122T030000Z","start":true,"stopping":false,"swapped":["data"],"grace":{"secs":120,"nanos":0},"wait_for":["c1:9093"]}"#;
+        let duty: Duty = serde_json::from_str(line).unwrap();
+        assert!(duty.start && !duty.agreed && duty.owner.is_none());
+        assert_eq!(duty.stop_within, Duration::from_secs(600));
+    }
+
     #[test]
     fn a_lease_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
@@ -429,7 +614,7 @@ mod tests {
         one.note(&run(1), GRACE, |duty| duty.start = true).unwrap();
         one.note(&run(1), GRACE, |duty| duty.swapped = vec![Dataset::Data])
             .unwrap();
-        assert_eq!(two.claim_others().await.unwrap(), Claim::Done);
+        assert_eq!(two.take(&ours()).await.unwrap(), Taken::Done);
         assert!(!one.is_ours(&run(1)) && !one.seize(&run(1)));
         assert!(two.is_ours(&run(1)));
         assert!(two.duties()[0].start && two.duties()[0].swapped == [Dataset::Data]);
@@ -444,9 +629,9 @@ mod tests {
         let (mut one, mut two) = (leases(dir.path(), "b1", "x"), leases(dir.path(), "b1", "y"));
         one.note(&run(1), GRACE, |duty| duty.start = true).unwrap();
         assert!(one.seize(&run(1)));
-        assert_eq!(two.claim_others().await.unwrap(), Claim::Busy);
+        assert_eq!(two.take(&ours()).await.unwrap(), Taken::Busy);
         drop(one);
-        assert_eq!(two.claim_others().await.unwrap(), Claim::Done);
+        assert_eq!(two.take(&ours()).await.unwrap(), Taken::Done);
         assert!(two.duties()[0].start);
     }
 
@@ -457,7 +642,7 @@ mod tests {
         one.note(&run(1), GRACE, |duty| duty.start = true).unwrap();
         for other in ["b1", "b2", "b1.x.y"] {
             let mut two = leases(dir.path(), other, "y");
-            two.claim_others().await.unwrap();
+            two.take(&ours()).await.unwrap();
             assert!(two.duties().is_empty(), "{other}");
         }
         assert!(one.is_ours(&run(1)));
@@ -469,7 +654,7 @@ mod tests {
         let (mut one, mut two) = (leases(dir.path(), "b1", "x"), leases(dir.path(), "b1", "y"));
         one.note(&run(1), GRACE, |duty| (duty.start, duty.stopping) = (true, true))
             .unwrap();
-        let claim = tokio::spawn(async move { two.claim_others().await.map(|_| two.duties()) });
+        let claim = tokio::spawn(async move { two.take(&ours()).await.map(|_| two.duties()) });
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(!claim.is_finished());
         one.note(&run(1), GRACE, |duty| duty.stopping = false).unwrap();

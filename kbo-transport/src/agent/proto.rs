@@ -6,15 +6,15 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use kbo_archive::DirSpec;
 use kbo_core::config::Mechanism;
-use kbo_core::ids::NodeName;
+use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::FileRecord;
 use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
-    ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
-    ContainerState, FactsRequest, FilesReport, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion, NodeError,
-    NodeFacts, PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport, StageRequest, StartOutcome,
-    StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport,
+    ContainerRequest, ContainerState, FactsRequest, FilesReport, FormatReport, FormatRequest, Held, KafkaAnswer,
+    KafkaQuestion, NodeError, NodeFacts, PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport,
+    StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ use crate::local::NodeSpec;
 pub const MAGIC: &[u8; 8] = b"\0kbo-ag\n";
 
 /// The protocol's version; both ends must speak the same.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// The longest payload of a message.
 pub const MAX_MESSAGE: usize = 4 << 20;
@@ -227,6 +227,18 @@ pub struct Open {
     client_properties: Option<String>,
     engine_paths: Vec<(String, String)>,
     seen_paths: Vec<(String, String)>,
+    #[serde(default)]
+    unit: Option<String>,
+    standing: Standing,
+}
+
+/// What the client already is to the node when it connects.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// What it has laid claim to.
+    pub claim: Option<Claim>,
+    /// The run that has taken the node's lease over an earlier connection: unless an agent still holds it, it is lost.
+    pub bound: Option<RunId>,
 }
 
 /// [`Sasl`], with its password.
@@ -280,7 +292,23 @@ impl From<&NodeSpec> for Open {
             client_properties: spec.kafka.client_properties.clone(),
             engine_paths: spec.engine_paths.clone(),
             seen_paths: spec.seen_paths.clone(),
+            standing: Standing::default(),
+            unit: spec.unit.clone(),
         }
+    }
+}
+
+impl Open {
+    /// The same for a client that comes again.
+    #[must_use]
+    pub fn standing(mut self, standing: Standing) -> Self {
+        self.standing = standing;
+        self
+    }
+
+    /// Takes what the client already is to the node.
+    pub fn take_standing(&mut self) -> Standing {
+        std::mem::take(&mut self.standing)
     }
 }
 
@@ -313,6 +341,7 @@ impl From<Open> for NodeSpec {
             },
             engine_paths: open.engine_paths,
             seen_paths: open.seen_paths,
+            unit: open.unit,
         }
     }
 }
@@ -323,6 +352,8 @@ impl From<Open> for NodeSpec {
 pub enum Request {
     /// `facts`
     Facts(FactsRequest),
+    /// `claim`
+    Claim(Box<Claim>),
     /// `state`
     State,
     /// `stop`
@@ -345,8 +376,12 @@ pub enum Request {
     SwapBack(SwapRequest),
     /// `clean`
     Clean(CleanRequest),
+    /// `holds`
+    Holds(RunId),
+    /// `agree`
+    Agree(RunId),
     /// `forgo`
-    Forgo,
+    Forgo(RunId),
     /// `container`; may hold secrets, as [`Open`] does.
     Container(ContainerRequest),
     /// `quorum_setup`
@@ -360,13 +395,26 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether the node has something to undo after it, if its client vanishes.
-    pub fn takes_lease(&self) -> bool {
+    /// The run whose lease the node has after it: what it would undo if its client vanished.
+    pub fn takes_lease(&self) -> Option<&RunId> {
         match self {
-            Request::Stop(request) => request.lease.is_some(),
-            Request::Snapshot(_) | Request::Stage(_) | Request::Swap(_) | Request::Format(_) => true,
-            _ => false,
+            Request::Stop(StopRequest {
+                run, lease: Some(_), ..
+            }) => Some(run),
+            Request::Snapshot(SnapshotRequest { run, .. })
+            | Request::Stage(StageRequest { run, .. })
+            | Request::Swap(SwapRequest { run, .. })
+            | Request::Format(FormatRequest { run, .. }) => Some(run),
+            _ => None,
         }
+    }
+
+    /// Whether the run has nothing more on the node after it.
+    pub fn ends_lease(&self) -> bool {
+        matches!(
+            self,
+            Request::Clean(CleanRequest::Run(_) | CleanRequest::RunKeepingPrevious(_)) | Request::Forgo(_)
+        )
     }
 
     /// Whether it may be sent again when nobody knows if it was carried out: nothing of it depends on the connection, and
@@ -378,12 +426,15 @@ impl Request {
         matches!(
             self,
             Request::Facts(_)
+                | Request::Claim(_)
                 | Request::State
                 | Request::Start
                 | Request::Kafka(_)
                 | Request::ProveClean
                 | Request::Clean(_)
-                | Request::Forgo
+                | Request::Holds(_)
+                | Request::Agree(_)
+                | Request::Forgo(_)
                 | Request::Container(_)
                 | Request::QuorumSetup(_)
                 | Request::Listeners(_)
@@ -395,8 +446,12 @@ impl Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// To [`Frame::Open`] and [`Frame::Goodbye`], and `forgo`.
+    /// To [`Frame::Open`] and [`Frame::Goodbye`], `agree` and `forgo`.
     Done,
+    /// `claim`
+    Claim(ClaimReport),
+    /// `holds`
+    Holds(Held),
     /// `facts`
     Facts(Box<NodeFacts>),
     /// `state`

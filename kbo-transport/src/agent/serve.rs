@@ -8,19 +8,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kbo_core::ids::RunId;
 use kbo_core::ports::node::{
-    ArchiveRequest, CleanReport, CleanRequest, ContainerRequest, NodeError, NodeErrorKind, NodeTransport, StageRequest,
-    StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, ContainerRequest, Held, LeftUndone, NodeError,
+    NodeErrorKind, NodeTransport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource, StreamError};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::lease::{Claim, Leases};
+use super::lease::{Claimant, Duty, Leases, Taken};
 use super::proto::{
-    self, Frame, Hello, MAGIC, Open, Parts, Progress, ProtoError, Reply, Request, decode_and_wipe, encode,
+    self, Frame, Hello, MAGIC, Open, Parts, Progress, ProtoError, Reply, Request, Standing, decode_and_wipe, encode,
 };
-use super::undo::{self, reachable_controllers};
+use super::undo::{self, Carried, reachable_controllers};
 use super::wire::{Inbox, Outbox, send_data, spawn_reader, spawn_writer};
 use crate::local::{Engine, LocalNode, NodeSpec, ProgressSink};
 
@@ -79,6 +79,7 @@ where
             limits,
             inbox,
             outbox,
+            ..
         } = session;
         drop((inbox, outbox));
         // From here on nobody reads what this process writes.
@@ -99,7 +100,11 @@ where
     }
     reading.abort();
     let _ = tokio::time::timeout(Duration::from_secs(5), writing).await;
-    served.map(|_| ())
+    match served {
+        // That went to the client, and is no fault of the agent.
+        Err(error) if matches!(error.kind, NodeErrorKind::LeaseLost | NodeErrorKind::Taken) => Ok(()),
+        served => served.map(|_| ()),
+    }
 }
 
 /// How a session ended.
@@ -114,6 +119,7 @@ enum Gone {
 struct Session {
     node: LocalNode,
     leases: Leases,
+    standing: Standing,
     limits: AgentLimits,
     inbox: Inbox,
     outbox: Outbox,
@@ -127,8 +133,8 @@ impl Session {
             Some(Err(error)) => Err(error),
             None => Err(ProtoError::Ended),
         };
-        let spec: NodeSpec = match opened {
-            Ok(open) => open.into(),
+        let (standing, spec): (Standing, NodeSpec) = match opened {
+            Ok(mut open) => (open.take_standing(), open.into()),
             Err(error) => {
                 let error = NodeError::new(NodeErrorKind::Agent, format!("the agent could not be opened: {error}"));
                 send_reply(&outbox, Err(error.clone())).await;
@@ -140,14 +146,32 @@ impl Session {
             node = node.with_engine(engine.clone());
         }
         let leases = Leases::new(node.spec().node.clone(), node.work_root());
-        send_reply(&outbox, Ok(Reply::Done)).await;
-        Ok(Self {
+        let mut session = Self {
             node,
             leases,
+            standing,
             limits,
             inbox,
             outbox,
-        })
+        };
+        let begun = session.come_again().await;
+        send_reply(&session.outbox, begun.clone().map(|()| Reply::Done)).await;
+        begun.map(|()| session)
+    }
+
+    /// A client that comes again for a run takes the run's lease from the agent that it lost, at once and whatever it asks for: that
+    /// agent's grace must not run out while its client is alive. A lease that is gone is lost.
+    async fn come_again(&mut self) -> Result<(), NodeError> {
+        if let Some(claim) = &self.standing.claim {
+            self.leases.set_owner(claim.owner.clone());
+        }
+        let Some(run) = self.standing.bound.clone() else {
+            return Ok(());
+        };
+        match self.leases.take(&self.claimant(Some(&run))).await? {
+            Taken::ByAnother(duty) => Err(self.taken(&duty)),
+            _ => self.still_holds(),
+        }
     }
 
     async fn run(&mut self) -> Gone {
@@ -213,7 +237,11 @@ impl Session {
     /// The operations without a stream of data.
     async fn carry_out(&mut self, request: Request) -> Result<Option<Reply>, NodeError> {
         Ok(Some(match request {
-            Request::Facts(request) => Reply::Facts(Box::new(self.node.facts(&request).await?)),
+            Request::Facts(request) => {
+                let mut facts = self.node.facts(&request).await?;
+                facts.leases = self.leases.facts()?;
+                Reply::Facts(Box::new(facts))
+            }
             Request::State => Reply::State(self.node.state().await?),
             Request::Stop(request) => Reply::Stop(self.stop(&request).await?),
             Request::Start => Reply::Start(self.start().await?),
@@ -228,7 +256,7 @@ impl Session {
             Request::Clean(request) => Reply::Clean(self.clean(request).await?),
             Request::Container(request) => {
                 if !matches!(request, ContainerRequest::Compare(_)) {
-                    self.claim().await?;
+                    self.own(None).await?;
                 }
                 Reply::Container(self.node.container(&request).await?)
             }
@@ -239,10 +267,14 @@ impl Session {
             }
             Request::Files(request) => Reply::Files(self.node.files(&request.into()).await?),
             Request::Listeners(handshake) => Reply::Listeners(self.node.listeners(handshake).await?),
-            Request::Forgo => {
-                // Also what an agent holds that lost its connection and still waits for its client.
-                self.claim().await?;
-                self.leases.drop_all();
+            Request::Claim(claim) => Reply::Claim(self.claim(*claim).await?),
+            Request::Holds(run) => Reply::Holds(self.holds(&run).await?),
+            Request::Agree(run) => {
+                self.agree(&run).await?;
+                Reply::Done
+            }
+            Request::Forgo(run) => {
+                self.forgo(&run).await?;
                 Reply::Done
             }
             Request::Archive(_) | Request::Stage(_) => {
@@ -251,38 +283,155 @@ impl Session {
         }))
     }
 
-    /// Before anything is changed: what other agents of this node have to undo becomes ours.
-    async fn claim(&mut self) -> Result<(), NodeError> {
+    /// Who claims, for `run` or for the run at hand.
+    fn claimant(&self, run: Option<&RunId>) -> Claimant {
+        let claim = self.standing.claim.as_ref();
+        let known = claim.iter().flat_map(|claim| claim.run.iter().chain(&claim.known));
+        Claimant {
+            owner: claim.map(|claim| claim.owner.clone()),
+            runs: known.chain(&self.standing.bound).chain(run).cloned().collect(),
+        }
+    }
+
+    fn taken(&self, duty: &Duty) -> NodeError {
+        NodeError::taken(&self.node.spec().node, &duty.run, duty.owner.as_ref())
+    }
+
+    /// That the run's lease is still this session's.
+    fn still_holds(&self) -> Result<(), NodeError> {
+        match &self.standing.bound {
+            Some(run) if !self.leases.is_ours(run) => Err(NodeError::lease_lost(&self.node.spec().node, run)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Before anything is changed: nobody else has the node, what other agents have of this run becomes ours, and it has lost nothing.
+    async fn own(&mut self, run: Option<&RunId>) -> Result<(), NodeError> {
+        let claimant = self.claimant(run);
         let deadline = Instant::now() + self.limits.patience;
-        while self.leases.claim_others().await? == Claim::Busy {
+        loop {
+            match self.leases.take(&claimant).await? {
+                Taken::Done => return self.still_holds(),
+                Taken::ByAnother(duty) => return Err(self.taken(&duty)),
+                Taken::Busy => {}
+            }
+            // What is being undone was not held any more: the wait is for who undoes.
+            self.still_holds()?;
             if Instant::now() > deadline {
                 let text = "the node is just undoing by itself what a vanished run had left";
                 return Err(NodeError::new(NodeErrorKind::State, text).hint("try again in a minute"));
             }
             sleep(Duration::from_millis(250)).await;
         }
+    }
+
+    /// The run takes the node's lease, or notes more in it.
+    async fn bind(&mut self, run: &RunId, grace: Duration, change: impl FnOnce(&mut Duty)) -> Result<(), NodeError> {
+        self.leases.note(run, grace, change)?;
+        let undoing = self.standing.claim.as_ref().is_some_and(|claim| claim.undoing);
+        self.standing.bound = (!undoing).then(|| run.clone());
+        Ok(())
+    }
+
+    async fn claim(&mut self, claim: Claim) -> Result<ClaimReport, NodeError> {
+        if claim.undoing || self.standing.bound != claim.run {
+            self.standing.bound = None;
+        }
+        self.leases.set_owner(claim.owner.clone());
+        self.standing.claim = Some(claim.clone());
+        self.own(None).await?;
+        if claim.undoing {
+            for duty in self
+                .leases
+                .duties()
+                .iter()
+                .filter(|duty| Some(&duty.run) == claim.run.as_ref())
+            {
+                self.leases.note(&duty.run, duty.grace, |duty| duty.agreed = false)?;
+            }
+        }
+        let mut report = ClaimReport::default();
+        let adopted = self.leases.adopt_dead(&self.claimant(None)).await?;
+        for duty in self
+            .leases
+            .duties()
+            .into_iter()
+            .filter(|duty| adopted.contains(&duty.run))
+        {
+            tracing::warn!(run = %duty.run, ?duty, "undoing what a dead run has left");
+            let error = match undo::carry_out(&self.node, &mut self.leases, &duty, &self.limits.undo).await {
+                Carried::Out => {
+                    self.leases.drop_run(&duty.run);
+                    None
+                }
+                Carried::BySomebodyElse => {
+                    self.leases.abandon(&duty.run);
+                    continue;
+                }
+                Carried::Failed(why) => {
+                    self.leases.abandon(&duty.run);
+                    Some(why)
+                }
+            };
+            report.undone.push(LeftUndone {
+                run: duty.run,
+                owner: duty.owner,
+                error,
+            });
+        }
+        Ok(report)
+    }
+
+    async fn holds(&mut self, run: &RunId) -> Result<Held, NodeError> {
+        self.own(Some(run)).await?;
+        let noted = self.leases.duties().into_iter().find(|duty| duty.run == *run);
+        let noted = noted.map(|duty| duty.swapped).unwrap_or_default();
+        let found = self.node.holds(run).await?;
+        Ok(Held {
+            swapped: noted
+                .into_iter()
+                .filter(|dataset| found.swapped.contains(dataset))
+                .collect(),
+        })
+    }
+
+    async fn agree(&mut self, run: &RunId) -> Result<(), NodeError> {
+        self.own(Some(run)).await?;
+        if let Some(duty) = self.leases.duties().into_iter().find(|duty| duty.run == *run) {
+            self.leases.note(run, duty.grace, |duty| duty.agreed = true)?;
+        }
+        Ok(())
+    }
+
+    async fn forgo(&mut self, run: &RunId) -> Result<(), NodeError> {
+        self.standing.bound = None;
+        // Also what an agent holds that lost its connection and still waits for its client.
+        self.own(Some(run)).await?;
+        self.leases.drop_run(run);
         Ok(())
     }
 
     /// A run begins or goes on to use its work folder.
     async fn begin(&mut self, run: &RunId) -> Result<(), NodeError> {
-        self.claim().await?;
-        self.leases.note(run, self.limits.grace, |_| {})
+        self.own(Some(run)).await?;
+        self.bind(run, self.limits.grace, |_| {}).await
     }
 
     async fn stop(&mut self, request: &StopRequest) -> Result<StopOutcome, NodeError> {
-        self.claim().await?;
+        self.own(Some(&request.run)).await?;
         let Some(lease) = &request.lease else {
             // A stop that is meant to last outweighs what a vanished run would have started.
             self.leases.note_all(|duty| duty.start = false)?;
             return self.node.stop(request).await;
         };
         let is_up = self.node.state().await?.is_up();
-        self.leases.note(&request.run, lease.grace, |duty| {
+        let noted = |duty: &mut Duty| {
             duty.start |= is_up;
             duty.stopping = is_up;
+            duty.stop_within = request.timeout;
             duty.grace = lease.grace;
-        })?;
+        };
+        self.bind(&request.run, lease.grace, noted).await?;
         // Looked for while the controllers still run, and beside the stop: it is to cost the window nothing.
         let (outcome, controllers) = tokio::join!(self.node.stop(request), reachable_controllers(&self.node));
         self.leases.note(&request.run, lease.grace, |duty| {
@@ -295,7 +444,7 @@ impl Session {
     }
 
     async fn start(&mut self) -> Result<StartOutcome, NodeError> {
-        self.claim().await?;
+        self.own(None).await?;
         let outcome = self.node.start().await?;
         // Who stops it after this is somebody else, and not to be undone. Swapped data is still on trial: if the client vanishes
         // now, the container is to run again with the data from before.
@@ -304,17 +453,18 @@ impl Session {
     }
 
     async fn swap(&mut self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
-        self.claim().await?;
-        self.leases.note(&request.run, self.limits.grace, |duty| {
+        self.own(Some(&request.run)).await?;
+        let noted = |duty: &mut Duty| {
             duty.swapped.extend(&request.datasets);
             duty.swapped.sort();
             duty.swapped.dedup();
-        })?;
+        };
+        self.bind(&request.run, self.limits.grace, noted).await?;
         self.node.swap(request).await
     }
 
     async fn swap_back(&mut self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
-        self.claim().await?;
+        self.own(Some(&request.run)).await?;
         let outcome = self.node.swap_back(request).await?;
         if self.leases.is_ours(&request.run) {
             self.leases.note(&request.run, self.limits.grace, |duty| {
@@ -334,7 +484,8 @@ impl Session {
                 return self.node.clean(&CleanRequest::Orphans { keep }).await;
             }
         };
-        self.claim().await?;
+        self.own(Some(&run)).await?;
+        self.standing.bound = None;
         if self.leases.is_ours(&run) {
             // What the swap replaced goes now: from here on there is no way back to it.
             self.leases.note(&run, self.limits.grace, |duty| duty.swapped.clear())?;
@@ -409,6 +560,9 @@ impl Session {
 fn name_of(request: &Request) -> &'static str {
     match request {
         Request::Facts(_) => "facts",
+        Request::Claim(_) => "claim",
+        Request::Holds(_) => "holds",
+        Request::Agree(_) => "agree",
         Request::State => "state",
         Request::Stop(_) => "stop",
         Request::Start => "start",
@@ -420,7 +574,7 @@ fn name_of(request: &Request) -> &'static str {
         Request::Swap(_) => "swap",
         Request::SwapBack(_) => "swap back",
         Request::Clean(_) => "clean",
-        Request::Forgo => "forgo",
+        Request::Forgo(_) => "forgo",
         Request::Container(_) => "container",
         Request::QuorumSetup(_) => "quorum setup",
         Request::Format(_) => "format",

@@ -57,40 +57,86 @@ async fn undo_one(node: &LocalNode, leases: &mut Leases, duty: &Duty, limits: &U
         }
         sleep(limits.poll.min(until.saturating_duration_since(Instant::now()))).await;
     }
-
-    if !duty.swapped.is_empty() {
-        if !leases.seize(run) {
-            return true;
+    if duty.agreed {
+        // Nobody but the run's journal knows whether all nodes have agreed: this one keeps what it has, and runs on it.
+        start_again(node, leases, duty, limits).await;
+        return !leases.is_ours(run);
+    }
+    match carry_out(node, leases, duty, limits).await {
+        Carried::Out => {
+            tracing::warn!(%run, "the node is as it was found");
+            true
         }
-        if !persist(limits, "swap back", || swap_back(node, duty)).await {
+        Carried::BySomebodyElse => true,
+        Carried::Failed(_) => false,
+    }
+}
+
+/// What became of a duty.
+pub(super) enum Carried {
+    /// It is done; the lease is still held.
+    Out,
+    /// Somebody has taken it over.
+    BySomebodyElse,
+    /// It is still to be done.
+    Failed(String),
+}
+
+/// Puts the node back as its duty says, now. Of a dead run whose nodes agreed to keep restored data they are kept.
+pub(super) async fn carry_out(node: &LocalNode, leases: &mut Leases, duty: &Duty, limits: &UndoLimits) -> Carried {
+    let run = &duty.run;
+    if !duty.swapped.is_empty() && !duty.agreed {
+        if !leases.seize(run) {
+            return Carried::BySomebodyElse;
+        }
+        if let Err(why) = persist(limits, "swap back", || swap_back(node, duty)).await {
             // The lease stays, for a person's `kbo recover`: to start on the new data now could make of one cluster two.
             leases.yield_back(run);
-            return false;
+            return Carried::Failed(why);
         }
         if leases.note(run, duty.grace, |duty| duty.swapped.clear()).is_err() || !leases.yield_back(run) {
-            return true;
+            return Carried::BySomebodyElse;
         }
         if duty.start && !duty.wait_for.is_empty() {
             // The ports that answer now may be those of controllers that are about to swap back themselves.
             sleep(limits.settle).await;
         }
     }
-    // Waiting may take long; somebody may still take over meanwhile.
-    if duty.start && !controllers(leases, duty, limits).await {
-        return true;
+    match start_again(node, leases, duty, limits).await {
+        Carried::Out => {}
+        other => return other,
     }
-    if !leases.seize(run) {
-        return true;
-    }
-    if duty.start && !persist(limits, "start", || async { node.start().await.map(|_| ()) }).await {
-        leases.yield_back(run);
-        return false;
-    }
-    if let Err(error) = node.clean(&CleanRequest::Run(run.clone())).await {
+    // What was replaced by data that are kept is not thrown away by one node alone.
+    let request = match duty.agreed {
+        true => CleanRequest::RunKeepingPrevious(run.clone()),
+        false => CleanRequest::Run(run.clone()),
+    };
+    if let Err(error) = node.clean(&request).await {
         tracing::error!(%run, %error, "cannot remove the work folder");
     }
-    tracing::warn!(%run, "the node is as it was found");
-    true
+    Carried::Out
+}
+
+/// Starts the container if that is due, once its controllers are there.
+async fn start_again(node: &LocalNode, leases: &mut Leases, duty: &Duty, limits: &UndoLimits) -> Carried {
+    let run = &duty.run;
+    // Waiting may take long; somebody may still take over meanwhile.
+    if duty.start && !controllers(leases, duty, limits).await {
+        return Carried::BySomebodyElse;
+    }
+    if !leases.seize(run) {
+        return Carried::BySomebodyElse;
+    }
+    if duty.start
+        && let Err(why) = persist(limits, "start", || async { node.start().await.map(|_| ()) }).await
+    {
+        leases.yield_back(run);
+        return Carried::Failed(why);
+    }
+    if duty.agreed {
+        leases.yield_back(run);
+    }
+    Carried::Out
 }
 
 async fn swap_back(node: &LocalNode, duty: &Duty) -> Result<(), kbo_core::ports::node::NodeError> {
@@ -108,20 +154,21 @@ async fn swap_back(node: &LocalNode, duty: &Duty) -> Result<(), kbo_core::ports:
     .map(|_| ())
 }
 
-/// Tries again for as long as the limits allow: the engine may be starting, too.
-async fn persist<F, Fut>(limits: &UndoLimits, what: &str, step: F) -> bool
+/// Tries again for as long as the limits allow: the engine may be starting, too. The last failure in words.
+async fn persist<F, Fut>(limits: &UndoLimits, what: &str, step: F) -> Result<(), String>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<(), kbo_core::ports::node::NodeError>>,
 {
     let until = Instant::now() + limits.retry;
     loop {
-        match step().await {
-            Ok(()) => return true,
-            Err(error) => tracing::error!(what, %error, "undoing failed"),
-        }
+        let error = match step().await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        tracing::error!(what, %error, "undoing failed");
         if Instant::now() > until {
-            return false;
+            return Err(format!("cannot {what}: {error}"));
         }
         sleep(limits.poll * 4).await;
     }

@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::{ApiVersionsRequest, DescribeQuorumRequest, MetadataRequest, RequestHeader};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, DescribeClusterRequest, DescribeQuorumRequest, MetadataRequest, RequestHeader,
+};
 use kafka_protocol::protocol::{StrBytes, encode_request_header_into_buffer};
 use kbo_core::ports::node::{KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind};
 
 use zeroize::Zeroize;
 
-use super::messages::{self, ApiVersions, Ask, Metadata, Quorum};
+use super::messages::{self, ApiVersions, Ask, Metadata, Quorum, Registered};
 use super::sasl::{self, Sasl};
 use super::tls::{self, Tls};
 use super::wire::{Malformed, Reader};
@@ -116,6 +118,15 @@ impl Try<'_> {
                 let version = common::<DescribeQuorumRequest>(&apis)?;
                 let body = connection.call(version, &messages::describe_quorum_request())?;
                 self.understand_quorum(Quorum::decode(&body, version)?)
+            }
+            KafkaQuestion::Brokers => {
+                let version = common::<DescribeClusterRequest>(&apis)?;
+                let body = connection.call(version, &messages::describe_cluster_request(version))?;
+                let registered = Registered::decode(&body, version)?;
+                match registered.error {
+                    0 => Ok(KafkaAnswer::Brokers(registered.brokers)),
+                    code => Err(refusal("DescribeCluster", code, registered.message.as_deref())),
+                }
             }
             KafkaQuestion::Partitions => {
                 let version = common::<MetadataRequest>(&apis)?;

@@ -2,11 +2,11 @@
 
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, DescribeQuorumRequest, MetadataRequest, SaslAuthenticateRequest, SaslHandshakeRequest,
-    TopicName,
+    ApiKey, ApiVersionsRequest, DescribeClusterRequest, DescribeQuorumRequest, MetadataRequest,
+    SaslAuthenticateRequest, SaslHandshakeRequest, TopicName,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
-use kbo_core::ports::node::{PartitionState, QuorumState};
+use kbo_core::ports::node::{BrokerState, PartitionState, QuorumState};
 
 use super::wire::{Malformed, Reader};
 
@@ -41,6 +41,16 @@ impl Ask for ApiVersionsRequest {
 /// All versions are flexible. 2 came with KIP-853.
 impl Ask for DescribeQuorumRequest {
     const API: ApiKey = ApiKey::DescribeQuorum;
+    const SPOKEN: Versions = Versions { min: 0, max: 2 };
+
+    fn tagged_response_header(_: i16) -> bool {
+        true
+    }
+}
+
+/// All versions are flexible. 2 came with Kafka 4.0, and with it fenced brokers.
+impl Ask for DescribeClusterRequest {
+    const API: ApiKey = ApiKey::DescribeCluster;
     const SPOKEN: Versions = Versions { min: 0, max: 2 };
 
     fn tagged_response_header(_: i16) -> bool {
@@ -104,6 +114,58 @@ pub(crate) fn metadata_request(version: i16) -> MetadataRequest {
     MetadataRequest::default()
         .with_topics(None)
         .with_allow_auto_topic_creation(version < 4)
+}
+
+/// All brokers; those that are fenced too, where the version can ask for them.
+pub(crate) fn describe_cluster_request(version: i16) -> DescribeClusterRequest {
+    DescribeClusterRequest::default().with_include_fenced_brokers(version >= 2)
+}
+
+/// A DescribeCluster response.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Registered {
+    pub(crate) error: i16,
+    pub(crate) message: Option<String>,
+    /// Sorted by node.id.
+    pub(crate) brokers: Vec<BrokerState>,
+}
+
+impl Registered {
+    pub(crate) fn decode(body: &[u8], version: i16) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body, true);
+        reader.i32()?;
+        let error = reader.i16()?;
+        let message = reader.string()?.map(str::to_owned);
+        if version >= 1 {
+            // The type of the endpoints.
+            reader.skip(1)?;
+        }
+        reader.string()?;
+        reader.i32()?;
+        let mut brokers = reader.list(|r| {
+            let id = r.i32()?;
+            let host = r.string()?.unwrap_or_default().to_owned();
+            let port = r.i32()?;
+            r.string()?;
+            let fenced = version >= 2 && r.bool()?;
+            r.tags()?;
+            Ok(BrokerState {
+                id,
+                address: format!("{host}:{port}"),
+                fenced,
+            })
+        })?;
+        // What the asker may do.
+        reader.i32()?;
+        reader.tags()?;
+        reader.end()?;
+        brokers.sort();
+        Ok(Self {
+            error,
+            message,
+            brokers,
+        })
+    }
 }
 
 /// An ApiVersions response.

@@ -48,6 +48,7 @@ pub fn decode_answers(body: &[u8], version: i16) {
     drop(messages::ApiVersions::decode(body, version.min(3)));
     drop(messages::Quorum::decode(body, version.min(2)));
     drop(messages::Metadata::decode(body, version.max(1)));
+    drop(messages::Registered::decode(body, version.clamp(0, 2)));
 }
 
 /// Reads `data` as what a server says in a login; for the fuzz targets.
@@ -146,7 +147,7 @@ impl Prober {
     pub async fn ask(&self, question: KafkaQuestion) -> Result<KafkaAnswer, NodeError> {
         let side = match question {
             KafkaQuestion::Quorum => Side::Controller,
-            KafkaQuestion::Alive | KafkaQuestion::Partitions => Side::Broker,
+            KafkaQuestion::Alive | KafkaQuestion::Partitions | KafkaQuestion::Brokers => Side::Broker,
         };
         let (mut target, login, tls) = self.prepare(side).await?;
         self.put_remembered_first(side, &mut target);

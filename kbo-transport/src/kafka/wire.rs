@@ -39,6 +39,10 @@ impl<'a> Reader<'a> {
         self.take(n).map(drop)
     }
 
+    pub(crate) fn bool(&mut self) -> Result<bool, Malformed> {
+        Ok(self.take(1)?.first().is_some_and(|byte| *byte != 0))
+    }
+
     pub(crate) fn i16(&mut self) -> Result<i16, Malformed> {
         self.array().map(i16::from_be_bytes)
     }

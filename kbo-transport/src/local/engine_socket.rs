@@ -144,12 +144,14 @@ impl Engine for EngineSocket {
 
     async fn inspect(&self, container: &str) -> Result<Option<Inspected>, NodeError> {
         let container = checked(container)?;
-        match self
-            .client()
-            .await?
-            .inspect_container(container, None::<InspectContainerOptions>)
-            .await
-        {
+        let client = self.client().await?;
+        let look = || client.inspect_container(container, None::<InspectContainerOptions>);
+        let looked = match look().await {
+            // One slow answer of a busy engine is no reason to undo a run.
+            Err(BollardError::RequestTimeoutError) => look().await,
+            looked => looked,
+        };
+        match looked {
             Ok(response) => Ok(Some(inspected(response))),
             Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
             Err(error) => Err(self.failed(&format!("inspect {container}"), &error)),

@@ -9,12 +9,15 @@ pub(crate) mod fake;
 mod format;
 pub mod paths;
 mod redact;
+mod setup;
 mod spec;
 mod streams;
+mod unit;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -24,20 +27,27 @@ use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::Dataset;
 use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
-    ArchiveReport, ArchiveRequest, CleanReport, CleanRequest, CleanStopProof, ContainerReport, ContainerRequest,
-    ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, KafkaAnswer, KafkaQuestion,
-    NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport,
-    StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport,
+    ContainerRequest, ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, Held,
+    KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport,
+    SnapshotRequest, StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource};
 
 use crate::kafka::{Addresses, Answered, Credentials, NodeKafkaConfig, Prober, Surroundings, Timeouts, version_in};
 
 use container::Container;
+use unit::Systemctl;
 
 pub use engine::{Engine, Inspected};
 pub use engine_socket::EngineSocket;
 pub use spec::{DOCKER_SOCKET, NodeSpec};
+
+/// How much longer than Kafka's own timeout systemd may take to stop a unit.
+const UNIT_STOPS: Duration = Duration::from_secs(120);
+
+/// How long systemd may take to start one.
+const UNIT_STARTS: Duration = Duration::from_secs(120);
 
 /// Is told how far archiving and staging are: the node, what is being moved (`archive data`), bytes of files done, bytes in all
 /// as far as known (0 where not). Called from several threads, often: must be quick.
@@ -49,6 +59,7 @@ pub type ProgressSink = Arc<dyn Fn(&NodeName, &str, u64, u64) + Send + Sync>;
 pub struct LocalNode {
     spec: NodeSpec,
     engine: Arc<dyn Engine>,
+    systemctl: Systemctl,
     progress: Option<ProgressSink>,
     /// Where Kafka answered.
     answered: Answered,
@@ -69,6 +80,7 @@ impl LocalNode {
         Self {
             spec,
             engine,
+            systemctl: Systemctl::default(),
             progress,
             answered: Answered::default(),
             snapshot: Mutex::default(),
@@ -116,6 +128,20 @@ impl LocalNode {
                 let text = format!("the container {container} is {state}: {what} needs it stopped");
                 Err(NodeError::new(NodeErrorKind::State, text))
             }
+        }
+    }
+
+    /// Stops the unit, whose command ends the container. systemd kills after a timeout of its own.
+    async fn stop_unit(&self, unit: &str, timeout: Duration) -> Result<(), NodeError> {
+        self.systemctl.order("stop", unit, timeout + UNIT_STOPS).await?;
+        match self.state().await? {
+            state if state.is_up() => {
+                let container = &self.spec.container;
+                let text = format!("systemd has stopped {unit}, and the container {container} is {state} all the same");
+                Err(NodeError::new(NodeErrorKind::State, text)
+                    .hint("is it the unit that runs this container? its ExecStop= must stop it"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -232,6 +258,12 @@ impl NodeTransport for LocalNode {
         let looking = blocking(move || Ok::<_, NodeError>(dirs.iter().map(facts::dir_facts).collect()));
         let (engine, container, kafka_version, dirs) =
             tokio::join!(self.engine.facts(), self.inspect(), self.kafka_version(), looking);
+        let (mut kafka, mut unit) = (None, None);
+        if let Ok(Some(found)) = &container {
+            let config = self.kafka_config(&found.env, &found.command).await;
+            kafka = Some(config.map(|config| setup::setup(&self.spec, &found.facts.mounts, &config)));
+            unit = self.systemctl.unit_of(&self.spec.container, &found.facts).await;
+        }
         Ok(NodeFacts {
             clock: Timestamp::now(),
             cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
@@ -239,6 +271,9 @@ impl NodeTransport for LocalNode {
             container: container.map(|found| found.map(|container| container.facts)),
             kafka_version,
             dirs: dirs?,
+            leases: Vec::new(),
+            kafka,
+            unit,
         })
     }
 
@@ -261,16 +296,26 @@ impl NodeTransport for LocalNode {
                 Err(NodeError::new(NodeErrorKind::State, text).hint("unpause it first"))
             }
             ContainerState::Running | ContainerState::Restarting => {
-                self.engine.stop(&self.spec.container, request.timeout).await?;
+                match &self.spec.unit {
+                    None => self.engine.stop(&self.spec.container, request.timeout).await?,
+                    Some(unit) => self.stop_unit(unit, request.timeout).await?,
+                }
                 Ok(StopOutcome::Stopped)
             }
         }
     }
 
     async fn start(&self) -> Result<StartOutcome, NodeError> {
-        match self.state().await? {
-            ContainerState::Missing => Err(self.missing()),
-            _ => self.engine.start(&self.spec.container).await,
+        let state = self.state().await?;
+        match &self.spec.unit {
+            Some(_) if state.is_up() => Ok(StartOutcome::AlreadyRunning),
+            // Its command may make the container anew.
+            Some(unit) => {
+                self.systemctl.order("start", unit, UNIT_STARTS).await?;
+                Ok(StartOutcome::Started)
+            }
+            None if state == ContainerState::Missing => Err(self.missing()),
+            None => self.engine.start(&self.spec.container).await,
         }
     }
 
@@ -309,7 +354,7 @@ impl NodeTransport for LocalNode {
             _ => 0,
         };
         let progress = self.progress_of(format!("archive {}", request.dataset), total);
-        streams::archive(request.clone(), dirs, progress, sink).await
+        streams::archive(request.clone(), (dirs, self.spec.role), progress, sink).await
     }
 
     async fn stage(&self, request: &StageRequest, source: &mut dyn ByteSource) -> Result<StageReport, NodeError> {
@@ -449,6 +494,24 @@ impl NodeTransport for LocalNode {
                 Ok(prober.listeners(Some(&why)))
             }
         }
+    }
+
+    async fn claim(&self, _claim: &Claim) -> Result<ClaimReport, NodeError> {
+        Ok(ClaimReport::default())
+    }
+
+    async fn holds(&self, run: &RunId) -> Result<Held, NodeError> {
+        let (run, dirs) = (run.clone(), self.spec.dirs.clone());
+        let swapped = blocking(move || swap::swapped(&run, &dirs)).await?;
+        Ok(Held { swapped })
+    }
+
+    async fn agree(&self, _run: &RunId) -> Result<(), NodeError> {
+        Ok(())
+    }
+
+    async fn forgo(&self, _run: &RunId) -> Result<(), NodeError> {
+        Ok(())
     }
 
     async fn release(&self) -> Result<(), NodeError> {

@@ -32,6 +32,8 @@ pub struct NodeSpec {
     pub engine_paths: Vec<(String, String)>,
     /// Where the node's directories are reached from here, where that is elsewhere than the operator writes: (configured, here).
     pub seen_paths: Vec<(String, String)>,
+    /// The unit of systemd by which the container is stopped and started.
+    pub unit: Option<String>,
 }
 
 impl NodeSpec {
@@ -55,6 +57,7 @@ impl NodeSpec {
             kafka: KafkaAccess::default(),
             engine_paths: Vec::new(),
             seen_paths: Vec::new(),
+            unit: node.unit.clone(),
         }
     }
 

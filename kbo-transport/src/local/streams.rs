@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use kbo_archive::{DirSpec, stage, writer};
+use kbo_archive::{DirSpec, snapshot, stage, writer};
+use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::{FileKind, FileRecord};
 use kbo_core::ports::node::{ArchiveReport, ArchiveRequest, NodeError, NodeErrorKind, StageReport, StageRequest};
 use kbo_core::ports::stream::{ByteSink, ByteSource, StreamError};
@@ -21,12 +22,17 @@ pub(super) fn size_of(file: &FileRecord) -> u64 {
 /// An archive made in a blocking thread, carried into the sink meanwhile.
 pub(super) async fn archive(
     request: ArchiveRequest,
-    dirs: Vec<DirSpec>,
+    (dirs, role): (Vec<DirSpec>, Role),
     progress: impl Fn(u64) + Send + 'static,
     sink: &mut dyn ByteSink,
 ) -> Result<ArchiveReport, NodeError> {
     let (mut chunks, receiver) = chunk_writer();
     let writing = blocking(move || {
+        // What is not all of the node is no backup of it, and need not be read.
+        let caveats = match request.dataset {
+            Dataset::Data => snapshot::prove_whole(&request.run, &dirs, role)?,
+            Dataset::Config => Vec::new(),
+        };
         let options = writer::Options {
             level: request.level,
             threads: request.threads,
@@ -35,7 +41,7 @@ pub(super) async fn archive(
         writer::write(&request.run, &dirs, options, &mut chunks, &progress, &|| false).and_then(|report| {
             chunks
                 .flush()
-                .map(|()| report)
+                .map(|()| ArchiveReport { caveats, ..report })
                 .map_err(|source| kbo_archive::Error::Stream { doing: "write", source })
         })
     });

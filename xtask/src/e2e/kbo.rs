@@ -228,6 +228,11 @@ impl Drop for Running {
 }
 
 impl Ran {
+    /// Whether it ended with exit code 0.
+    pub(crate) fn is_done(&self) -> bool {
+        self.status.success()
+    }
+
     /// Insist on an exit code.
     pub(crate) fn expect(self, code: i32) -> Result<Self> {
         if self.status.code() != Some(code) {

@@ -9,6 +9,7 @@ pub(crate) mod data;
 mod docker;
 pub(crate) mod kbo;
 mod layout;
+mod leases;
 mod menu;
 pub(crate) mod nodes;
 mod power;
@@ -58,6 +59,7 @@ fn cases(kind: Kind) -> Vec<Case> {
             retention::CASES,
             layout::CASES,
             crash::CASES,
+            leases::CASES,
             power::CASES,
             menu::CASES,
             containers::SSH_CASES,

@@ -1,6 +1,7 @@
 //! Configuration alone, and everything that must be refused before anything is touched.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -16,6 +17,8 @@ pub(super) const CASES: &[Case] = &[
         config_only,
     ),
     Case::new("a_backup_of_another_cluster_is_refused", other_cluster),
+    Case::new("a_backup_of_less_than_the_cluster_is_refused", less_than_the_cluster),
+    Case::new("a_killed_broker_is_refused_or_backed_up_as_degraded", killed_broker),
 ];
 
 fn unknown_host_key(world: &mut World) -> Result<()> {
@@ -99,4 +102,89 @@ fn other_cluster(world: &mut World) -> Result<()> {
         .says("AAAAAAAAAAAAAAAAAAAAAA")?;
     nodes::untouched(&world.lab, &before)?;
     fs::remove_dir_all(&store).context("cannot remove the copied store")
+}
+
+/// A broker, a log dir and a metadata.log.dir that kbo.toml lacks.
+fn less_than_the_cluster(world: &mut World) -> Result<()> {
+    world.seeded()?;
+    let before = nodes::containers(&world.lab)?;
+    let text = fs::read_to_string(world.lab.config_path()).context("cannot read kbo.toml")?;
+    let Some((rest, forgotten)) = text.rsplit_once("\n[[node]]\n") else {
+        bail!("kbo.toml has no nodes");
+    };
+    let path = world.kbo.scratch().join("forgotten.toml");
+    fs::write(&path, rest)?;
+    let kbo = world.kbo.configured(path);
+    let id = world.lab.nodes().len();
+    for command in ["check", "backup"] {
+        kbo.expect(3, &[command])?
+            .says(&format!("the broker {id} "))
+            .with_context(|| format!("left out: {forgotten}"))?
+            .says(&format!("node_id = {id}"))?;
+    }
+
+    // What Kafka's configuration says counts at its next start, and so for the backup.
+    let node = world.broker(1);
+    let file = world.lab.config_dir(&node)?.join("server.properties");
+    let was = fs::read_to_string(&file)?;
+    let Some(line) = was.lines().find(|line| line.starts_with("log.dirs=")) else {
+        bail!("{} has no log.dirs", file.display());
+    };
+    let parent = line
+        .trim_start_matches("log.dirs=")
+        .rsplit_once('/')
+        .map_or("", |(parent, _)| parent);
+    fs::write(
+        &file,
+        was.replace(
+            line,
+            &format!("{line},{parent}/data/logs2\nmetadata.log.dir={parent}/nowhere/meta"),
+        ),
+    )?;
+    for command in ["check", "backup"] {
+        let ran = world.kbo.expect(3, &[command]);
+        let told = ran.and_then(|ran| {
+            ran.says("log.dirs of its Kafka names")?
+                .says("metadata.log.dir of its Kafka names")
+        });
+        if told.is_err() {
+            fs::write(&file, &was)?;
+        }
+        told?;
+    }
+    fs::write(&file, was)?;
+    world.kbo.expect(0, &["check"])?;
+    nodes::untouched(&world.lab, &before)
+}
+
+/// Killed and left: refused, for every night the outage would be for nothing; accepted, the backup says what was not whole.
+fn killed_broker(world: &mut World) -> Result<()> {
+    let digest = world.seeded()?;
+    let node = world.broker(3);
+    nodes::docker(&world.lab, &node, &["kill", &node])?;
+    nodes::wait_until("the controllers have fenced it", Duration::from_secs(60), || {
+        let ran = world.kbo.run(&["check"])?;
+        Ok(ran.stdout.contains("under-replicated") || ran.stderr.contains("under-replicated"))
+    })?;
+    let before = nodes::containers(&world.lab)?;
+    for command in ["check", "backup"] {
+        world
+            .kbo
+            .expect(3, &[command])?
+            .says("did not stop cleanly")?
+            .says("--allow-degraded")?;
+    }
+    nodes::untouched(&world.lab, &before)?;
+    let report = world.kbo.json(&["backup", "--allow-degraded"])?;
+    world.note_window("degraded", &report);
+    let id = text(&report, "id")?;
+    if world.manifest(&id)?["degraded"].as_array().is_none_or(Vec::is_empty) {
+        bail!("the manifest does not say that it is degraded");
+    }
+    world.kbo.expect(0, &["show", &id])?.says("degraded   partitions")?;
+    world.kbo.expect(0, &["list"])?.says("degraded: ")?;
+    world.kbo.expect(0, &["start"])?;
+    world.lab.wait_ready(super::WHOLE)?;
+    world.kbo.expect(0, &["check"])?;
+    super::data::unchanged(&world.lab, &digest)
 }

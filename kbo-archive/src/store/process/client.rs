@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kbo_core::cancel::{Cancel, Urgency};
-use kbo_core::ids::{BackupId, ClusterName, RunId};
+use kbo_core::ids::{BackupId, ClusterId, ClusterName, RunId};
 use kbo_core::last_run::{LastRuns, RunRecord};
 use kbo_core::manifest::{BackupKind, Manifest};
 use kbo_core::ports::journal::Journal;
@@ -176,6 +176,10 @@ impl BackupStore for ProcessStore {
         Ok(Box::new(ProcessLock::new(connection, taken)))
     }
 
+    async fn id(&self) -> Result<Option<String>, StoreError> {
+        self.call(Call::Id).await
+    }
+
     async fn space(&self) -> Result<Space, StoreError> {
         self.call(Call::Space).await
     }
@@ -217,6 +221,16 @@ impl BackupStore for ProcessStore {
 
     async fn sweep(&self) -> Result<Vec<BackupId>, StoreError> {
         self.call(Call::Sweep).await
+    }
+
+    async fn adopted_id(&self, cluster: &ClusterName) -> Result<Option<ClusterId>, StoreError> {
+        let cluster = cluster.clone();
+        self.call(Call::AdoptedId { cluster }).await
+    }
+
+    async fn adopt(&self, cluster: &ClusterName, id: &ClusterId) -> Result<(), StoreError> {
+        let (cluster, id) = (cluster.clone(), id.clone());
+        self.call(Call::Adopt { cluster, id }).await
     }
 
     async fn open_journals(&self, cluster: &ClusterName) -> Result<Vec<Box<dyn Journal>>, StoreError> {

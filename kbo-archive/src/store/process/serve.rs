@@ -249,6 +249,7 @@ impl Doing {
                 Ok(writer) => kbo_core::ports::store::BackupWriter::abandon(&*writer).await,
                 Err(error) => Err(error),
             }),
+            Call::Id => self.answer(&store.id().await),
             Call::List => self.answer(&store.list().await),
             Call::Manifest { id } => self.answer(&store.manifest(&id).await),
             Call::Open { id, archive } => {
@@ -261,6 +262,8 @@ impl Doing {
             Call::Unpin { id } => self.answer(&store.unpin(&id).await),
             Call::Remove { id } => self.answer(&store.remove(&id).await),
             Call::Sweep => self.answer(&store.sweep().await),
+            Call::AdoptedId { cluster } => self.answer(&store.adopted_id(&cluster).await),
+            Call::Adopt { cluster, id } => self.answer(&store.adopt(&cluster, &id).await),
             Call::OpenJournals { cluster } => {
                 let open = store.open_journals(&cluster).await;
                 self.answer(&open.map(|open| open.into_iter().map(|journal| self.opened(journal)).collect::<Vec<_>>()));

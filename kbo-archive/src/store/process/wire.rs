@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use kbo_core::ids::{BackupId, ClusterName, RunId};
+use kbo_core::ids::{BackupId, ClusterId, ClusterName, RunId};
 use kbo_core::journal::Entry;
 use kbo_core::last_run::RunRecord;
 use kbo_core::manifest::{BackupKind, Manifest};
@@ -142,6 +142,7 @@ pub(super) enum Call {
     Release {
         lock: u64,
     },
+    Id,
     Space,
     Begin {
         id: BackupId,
@@ -186,6 +187,13 @@ pub(super) enum Call {
         id: BackupId,
     },
     Sweep,
+    AdoptedId {
+        cluster: ClusterName,
+    },
+    Adopt {
+        cluster: ClusterName,
+        id: ClusterId,
+    },
     OpenJournals {
         cluster: ClusterName,
     },
@@ -228,6 +236,7 @@ impl Call {
             Call::Store { .. } => "open the store",
             Call::Lock { .. } => "take the lock",
             Call::Release { .. } => "release the lock",
+            Call::Id => "tell the store's id",
             Call::Space => "tell the free space",
             Call::Begin { .. } => "begin the backup",
             Call::Create { .. } => "create an archive",
@@ -241,6 +250,8 @@ impl Call {
             Call::Unpin { .. } => "unpin a backup",
             Call::Remove { .. } => "remove a backup",
             Call::Sweep => "remove unfinished backups",
+            Call::AdoptedId { .. } => "read the cluster id that was adopted",
+            Call::Adopt { .. } => "adopt a cluster id",
             Call::OpenJournals { .. } | Call::Entries { .. } => "read the journals",
             Call::BeginJournal { .. } => "begin the journal",
             Call::Append { .. } => "write the journal",
@@ -270,11 +281,14 @@ impl Call {
             | Call::Unpin { .. }
             | Call::Remove { .. }
             | Call::Sweep
+            | Call::Adopt { .. }
             | Call::NoteRun { .. } => true,
             Call::Store { .. }
             | Call::Lock { .. }
             | Call::Release { .. }
+            | Call::Id
             | Call::Space
+            | Call::AdoptedId { .. }
             | Call::Create { .. }
             | Call::OpenJournals { .. }
             | Call::BeginJournal { .. }

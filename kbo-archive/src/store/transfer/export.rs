@@ -10,13 +10,13 @@ use kbo_core::manifest::{ArchiveRecord, Manifest, Sha256};
 use kbo_core::ports::store::StoreError;
 use sha2::Digest;
 
+use super::unpack::MAX_MANIFEST;
 use super::{CHUNK, Transfer, fits};
 use crate::store::DirStore;
 use crate::store::document::{self, MANIFEST, SUMS};
 use crate::store::durable::{blocking, create_new, format, io as failed, remove_file, sync_dir};
 use crate::store::layout::Layout;
 use crate::store::reading::{self, Reading};
-use crate::store::verify::sums_findings;
 use crate::tarfmt::{BLOCK, Item, ItemKind, padding};
 
 /// Writes a backup as a tar. Every byte is compared with the manifest on its way.
@@ -85,15 +85,34 @@ struct Opened {
     size: u64,
 }
 
+/// The manifest, judged as an import judges it: what that would refuse is better known now than on the day it is needed.
+fn importable(dir: &Path, id: &BackupId) -> Result<Manifest, StoreError> {
+    let path = dir.join(MANIFEST);
+    let size = fs::metadata(&path).map_err(failed("look at", &path))?.len();
+    if size > MAX_MANIFEST {
+        let why = format!(
+            "it has {size} bytes, and kbo import takes no more than {MAX_MANIFEST}: copy the backup's folder instead"
+        );
+        return Err(format(&path, why));
+    }
+    let mut manifest = document::read(dir, id).map_err(|error| match error {
+        StoreError::Format { path, why } => StoreError::Format {
+            path,
+            why: format!("the backup is damaged: {why}"),
+        },
+        error => error,
+    })?;
+    // They may be nearly all of it, and are not needed any more.
+    manifest.archives.iter_mut().for_each(|archive| archive.files = vec![]);
+    Ok(manifest)
+}
+
 impl Source {
     /// Opens every file before anything is written: what is missing or has another size is better known now.
     fn open(layout: &Layout, id: &BackupId) -> Result<Self, StoreError> {
         let reading = reading::hold(layout, id)?;
         let dir = &reading.found.dir;
-        let manifest = document::read_head(dir, id)?;
-        if let Some(finding) = sums_findings(dir, &manifest)?.first() {
-            return Err(format(dir, format!("the backup is damaged: {finding}")));
-        }
+        let manifest = importable(dir, id)?;
         let names = [MANIFEST, SUMS].into_iter();
         let names = names.chain(manifest.archives.iter().map(|archive| archive.name.as_str()));
         let open = |name: &str| {

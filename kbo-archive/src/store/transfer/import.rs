@@ -4,7 +4,7 @@ use std::io::Read;
 
 use bytes::Bytes;
 use kbo_core::manifest::{ArchiveRecord, Manifest};
-use kbo_core::ports::store::{ArchiveWriter, BackupWriter, StoreError, Stored};
+use kbo_core::ports::store::{ArchiveWriter, BackupWriter, Pin, StoreError, Stored};
 use tokio::runtime::Handle;
 
 use super::unpack::{Receiver, unpack, wrong};
@@ -15,18 +15,25 @@ use crate::store::layout::Layout;
 use crate::store::writer::{self, DirWriter};
 
 /// Takes a backup from an exported file into the store. It shows only when every byte has been found to be what its manifest says,
-/// and its manifest is the very one that was exported.
+/// and its manifest is the very one that was exported. With a pin it is pinned from the moment that it shows: no rotation can come
+/// between.
 ///
 /// # Errors
 /// [`StoreError::Taken`] where the store has a backup of this id; [`StoreError::Format`] for a file that is no export, is cut short or
 /// damaged. Nothing is left in the store then.
-pub async fn import(store: &DirStore, from: Box<dyn Read + Send>, transfer: &Transfer) -> Result<Manifest, StoreError> {
+pub async fn import(
+    store: &DirStore,
+    from: Box<dyn Read + Send>,
+    pin: Option<&Pin>,
+    transfer: &Transfer,
+) -> Result<Manifest, StoreError> {
     let transfer = transfer.clone();
     let mut writing = Writing {
         layout: store.layout.clone(),
         runtime: Handle::current(),
         backup: None,
         archive: None,
+        pin: pin.cloned(),
     };
     blocking(move || {
         let imported = unpack(from, &mut writing, &transfer).and_then(|(manifest, text)| {
@@ -48,6 +55,7 @@ struct Writing {
     runtime: Handle,
     backup: Option<DirWriter>,
     archive: Option<Box<dyn ArchiveWriter>>,
+    pin: Option<Pin>,
 }
 
 impl Writing {
@@ -68,7 +76,12 @@ impl Writing {
 impl Receiver for Writing {
     fn begin(&mut self, manifest: &Manifest) -> Result<(), StoreError> {
         fits(self.layout.root(), manifest.stored_bytes())?;
-        self.backup = Some(writer::begin(&self.layout, &manifest.id, manifest.kind)?);
+        self.backup = Some(writer::begin(
+            &self.layout,
+            &manifest.id,
+            manifest.kind,
+            self.pin.clone(),
+        )?);
         Ok(())
     }
 

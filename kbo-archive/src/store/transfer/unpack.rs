@@ -15,13 +15,11 @@ use super::Transfer;
 use crate::pipe::{Filler, pipe};
 use crate::store::document::{self, MANIFEST, SUMS};
 use crate::store::durable::{format, io as failed};
-use crate::store::verify::compare_sums;
+use crate::store::verify::{MAX_SUMS, compare_sums};
 use crate::tarfmt::{HeaderError, Item, ItemKind, Reader, padding};
 
 /// A greater manifest is none of kbo's: some million files take a gigabyte.
-const MAX_MANIFEST: u64 = 1 << 30;
-/// Checksums of more nodes than any cluster has.
-const MAX_SUMS: u64 = 1 << 22;
+pub(super) const MAX_MANIFEST: u64 = 1 << 30;
 
 /// Who takes what an exported file holds. Nothing of it is whole before [`unpack`] has returned.
 pub trait Receiver {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use kbo_archive::store::DirStore;
+use kbo_core::belonging::{Identity, identity};
 use kbo_core::ids::{BackupId, ClusterName};
 use kbo_core::last_run::{self, LastRuns, RunRecord};
 use kbo_core::manifest::BackupKind;
@@ -63,9 +64,10 @@ pub(in crate::commands) struct Looks {
 pub(in crate::commands) async fn looks(context: &Context, root: Option<&Path>) -> Looks {
     let place = Place::at(root);
     let cluster = &context.config.cluster_name;
+    let configured = context.config.cluster_id.as_ref();
     let (installed, mut warnings) = place.installed(cluster);
     let now = Timestamp::now();
-    let mut stores: BTreeMap<PathBuf, Vec<Listed>> = BTreeMap::new();
+    let mut stores: BTreeMap<PathBuf, (Vec<Listed>, Identity)> = BTreeMap::new();
     let mut schedules = vec![];
     for found in installed {
         // Each by its own store: another kbo.toml of the same cluster may have another one.
@@ -79,11 +81,22 @@ pub(in crate::commands) async fn looks(context: &Context, root: Option<&Path>) -
                 ));
                 vec![]
             });
+            let identity = identity(&DirStore::new(&store), cluster, configured, &listed)
+                .await
+                .unwrap_or_else(|error| {
+                    warnings.push(format!("whose backups are there is not known: {}", chain(&error)));
+                    Identity {
+                        name: cluster.clone(),
+                        id: configured.cloned(),
+                    }
+                });
             warnings.extend(from_the_future(&listed, cluster, now));
-            stores.insert(store.clone(), listed);
+            stores.insert(store.clone(), (listed, identity));
         }
-        let listed = stores.get(&store).map_or(&[][..], Vec::as_slice);
-        let look = look(found, listed, cluster, now, &mut warnings).await;
+        let Some((listed, identity)) = stores.get(&store) else {
+            continue;
+        };
+        let look = look(found, listed, identity, now, &mut warnings).await;
         if look.late {
             warnings.push(look.lateness());
         }
@@ -95,7 +108,7 @@ pub(in crate::commands) async fn looks(context: &Context, root: Option<&Path>) -
 async fn look(
     found: Installed,
     listed: &[Listed],
-    cluster: &ClusterName,
+    identity: &Identity,
     now: Timestamp,
     warnings: &mut Vec<String>,
 ) -> Look {
@@ -104,7 +117,9 @@ async fn look(
         scheduler,
         files,
     } = found;
-    let runs = DirStore::new(&schedule.store).last_runs(cluster, schedule.kind).await;
+    let runs = DirStore::new(&schedule.store)
+        .last_runs(&identity.name, schedule.kind)
+        .await;
     let runs = match runs {
         Ok(mut runs) => {
             for wrong in runs.forget_future(now) {
@@ -127,7 +142,7 @@ async fn look(
             schedule.name, schedule.installed
         ));
     }
-    let last_good = last_good(listed, cluster, schedule.kind, now);
+    let last_good = last_good(listed, identity, schedule.kind, now);
     let zone = scheduler::zone();
     let next = |after: Timestamp| match &schedule.when {
         When::Calendar(calendar) => match systemd::next(calendar.as_str(), after) {
@@ -171,16 +186,16 @@ fn from_the_future(listed: &[Listed], cluster: &ClusterName, now: Timestamp) -> 
 }
 
 /// A backup of the whole cluster has the configuration and the data in it. One from the future would be young enough for ever.
-fn last_good(listed: &[Listed], cluster: &ClusterName, kind: BackupKind, now: Timestamp) -> Option<Good> {
+fn last_good(listed: &[Listed], identity: &Identity, kind: BackupKind, now: Timestamp) -> Option<Good> {
     let covers = |listed: &&Listed| {
         let holds = listed.kind == kind || listed.kind == BackupKind::Cluster;
-        holds && condition(listed) == Condition::Good
+        holds && identity.owns(listed) && condition(listed) == Condition::Good
     };
     let manifests = listed
         .iter()
         .filter(covers)
         .filter_map(|listed| listed.manifest.as_ref().ok());
-    let ours = manifests.filter(|manifest| manifest.cluster == *cluster && manifest.created <= now);
+    let ours = manifests.filter(|manifest| manifest.created <= now);
     let newest = ours.max_by_key(|manifest| manifest.created)?;
     Some(Good {
         id: newest.id.clone(),

@@ -9,6 +9,7 @@ fn load(change: impl FnOnce(&mut RawCerts)) -> Result<Certs, String> {
         cluster: RawCluster {
             name: Some("dev".to_owned()),
             id: None,
+            retired: None,
         },
         storage: RawStorage {
             cold: Some("/cold".into()),

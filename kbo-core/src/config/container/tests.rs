@@ -15,6 +15,7 @@ fn node(role: Role) -> Node {
         config: Some("/data/config".to_owned()),
         data: vec!["/data/kafka".to_owned()],
         node_id: None,
+        unit: None,
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) fn old(dataset: Dataset) -> Files {
             ("bootstrap.checkpoint", b"some bytes"),
             ("orders-0/00000000000000000000.log", &[7; 3000]),
             ("orders-0/00000000000000000000.index", &[]),
+            // A node's data are never without it.
+            ("__cluster_metadata-0/00000000000000000000.log", b""),
             ("orders-0/partition.metadata", b"version: 0\n"),
             ("orders-0/leader-epoch-checkpoint", b"0\n0\n"),
         ]),

@@ -103,7 +103,7 @@ pub(super) async fn a_node_works_on_after_giving_its_lease_back(harness: &dyn Ha
     let node = fresh(harness).await;
     let run = run(20);
     stop(&*node, &run).await;
-    node.forgo().await.expect("giving the lease back");
+    node.forgo(&run).await.expect("giving the lease back");
     assert_eq!(
         node.state().await,
         Ok(ContainerState::Stopped),

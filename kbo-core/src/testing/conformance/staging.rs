@@ -149,7 +149,7 @@ pub(super) async fn staging_again_after_damage_works(harness: &dyn Harness) {
     node.swap(&just(&run, Dataset::Data)).await.expect("a swap");
     assert_eq!(live(harness, Dataset::Data).await, old(Dataset::Data));
     node.start().await.expect("a start");
-    node.forgo().await.expect("giving the lease back");
+    node.forgo(&run).await.expect("giving the lease back");
     node.clean(&CleanRequest::Run(run)).await.expect("a clean-up");
     node.release().await.expect("a release");
     is_clean(harness, "staging again").await;

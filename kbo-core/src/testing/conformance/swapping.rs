@@ -34,7 +34,7 @@ pub(super) async fn a_round_trip_returns_the_files_exactly(harness: &dyn Harness
         );
     }
     assert_eq!(node.start().await, Ok(StartOutcome::Started));
-    node.forgo().await.expect("giving the lease back");
+    node.forgo(&run).await.expect("giving the lease back");
     let report = node.clean(&CleanRequest::Run(run.clone())).await.expect("a clean-up");
     assert_eq!(report.removed, [run]);
     node.release().await.expect("a release");
@@ -116,7 +116,7 @@ pub(super) async fn replaced_data_are_kept_on_request(harness: &dyn Harness) {
     stop(&*node, &run).await;
     node.swap(&just(&run, Dataset::Data)).await.expect("a swap");
     node.start().await.expect("a start");
-    node.forgo().await.expect("giving the lease back");
+    node.forgo(&run).await.expect("giving the lease back");
     let report = node
         .clean(&CleanRequest::RunKeepingPrevious(run.clone()))
         .await

@@ -203,6 +203,7 @@ fn lists_of_a_hundred_thousand_files_fit_through() {
         .map(|i| format!("topic-{i}/0.log: the batch at {i} has a wrong checksum"))
         .collect();
     let report = Reply::Archive(ArchiveReport {
+        caveats: vec![],
         size: 1,
         sha256: Sha256([2; 32]),
         raw_size: 2,

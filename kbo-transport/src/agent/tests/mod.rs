@@ -116,6 +116,9 @@ impl Lab {
         )
         .unwrap();
         std::fs::write(lab.data().join("replication-offset-checkpoint"), "0\n1\nt 0 0\n").unwrap();
+        let metadata = lab.data().join("__cluster_metadata-0");
+        std::fs::create_dir_all(&metadata).unwrap();
+        std::fs::write(metadata.join("00000000000000000000.log"), "").unwrap();
         std::fs::write(lab.data().join("t-0/partition.metadata"), "version: 0\ntopic_id: x\n").unwrap();
         std::fs::write(
             lab.config().join("server.properties"),
@@ -147,6 +150,7 @@ impl Lab {
         NodeSpec {
             engine_paths: Vec::new(),
             seen_paths: Vec::new(),
+            unit: None,
             node: "b1".parse().unwrap(),
             role: Role::Broker,
             container: "b1".to_owned(),

@@ -137,8 +137,8 @@ pub(super) fn answers(
         )),
         other => {
             assert_eq!(other, key, "an unexpected request");
-            // Flexible responses have a header with tagged fields: DescribeQuorum always, Metadata from 9 on.
-            let tagged = key == 55 || request.version >= 9;
+            // Flexible responses have a header with tagged fields: DescribeQuorum and DescribeCluster always, Metadata from 9 on.
+            let tagged = matches!(key, 55 | 60) || request.version >= 9;
             Reply::Bytes(frame(request, tagged, &body(request.version)))
         }
     }

@@ -1,14 +1,15 @@
 //! Each question, in every version, well answered.
 
-use kafka_protocol::messages::{DescribeQuorumResponse, MetadataResponse};
+use kafka_protocol::messages::{DescribeClusterResponse, DescribeQuorumResponse, MetadataResponse};
 use kafka_protocol::protocol::Decodable;
-use kbo_core::ports::node::{KafkaAnswer, KafkaQuestion, NodeErrorKind, PartitionState, QuorumState};
+use kbo_core::ports::node::{BrokerState, KafkaAnswer, KafkaQuestion, NodeErrorKind, PartitionState, QuorumState};
 
 use super::fake::{self, Bytes, Reply, api_versions, frame, kafka};
 use super::{broker, controller};
 
 const METADATA: i16 = 3;
 const DESCRIBE_QUORUM: i16 = 55;
+const DESCRIBE_CLUSTER: i16 = 60;
 
 /// What a partition of the metadata log is described with.
 struct Quorum {
@@ -170,6 +171,51 @@ async fn a_listener_that_does_not_know_api_versions_3_is_asked_with_0() {
         Reply::Bytes(frame(request, false, &body))
     });
     assert_eq!(broker(port).ask(KafkaQuestion::Alive).await, Ok(KafkaAnswer::Alive));
+}
+
+fn registered(version: i16) -> Vec<u8> {
+    let mut out = Bytes::new(true);
+    out.i32(0);
+    out.i16(0);
+    out.string(None);
+    if version >= 1 {
+        out.raw(&[1]);
+    }
+    out.string(Some("my-cluster"));
+    out.i32(4);
+    out.list(&[(5, 1), (4, 0)], |out, &(id, fenced)| {
+        out.i32(id);
+        out.string(Some("host"));
+        out.i32(9092);
+        out.string(None);
+        if version >= 2 {
+            out.raw(&[fenced]);
+        }
+        out.tags();
+    });
+    out.i32(i32::MIN);
+    out.tags();
+    out.out
+}
+
+#[tokio::test]
+async fn a_broker_tells_who_is_registered_in_every_version() {
+    for version in 0..=2 {
+        // Another reader's word that the bytes are what Kafka sends.
+        let mut body = bytes::Bytes::from(registered(version));
+        DescribeClusterResponse::decode(&mut body, version).expect("a response");
+        let port = kafka(DESCRIBE_CLUSTER, version, registered);
+        let broker_of = |id, fenced| BrokerState {
+            id,
+            address: "host:9092".to_owned(),
+            fenced: fenced && version >= 2,
+        };
+        assert_eq!(
+            broker(port).ask(KafkaQuestion::Brokers).await,
+            Ok(KafkaAnswer::Brokers(vec![broker_of(4, false), broker_of(5, true)])),
+            "version {version}"
+        );
+    }
 }
 
 #[tokio::test]
