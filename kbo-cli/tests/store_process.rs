@@ -4,14 +4,16 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kbo_archive::store::{DirStore, ProcessStore, StoreProgram};
 use kbo_core::cancel::Cancel;
-use kbo_core::ids::{BackupId, ClusterName, RunId};
+use kbo_core::ids::{BackupId, ClusterId, ClusterName, RunId};
 use kbo_core::journal::Entry;
 use kbo_core::machine::Phase;
 use kbo_core::manifest::{BackupKind, Manifest};
@@ -132,6 +134,11 @@ async fn does_what_a_store_does(store: &dyn BackupStore) {
     journal.close().await.unwrap();
     assert!(store.open_journals(&dev()).await.unwrap().is_empty());
 
+    assert!(store.id().await.unwrap().is_some());
+    let adopted: ClusterId = "my-cluster".parse().unwrap();
+    assert_eq!(store.adopted_id(&dev()).await.unwrap(), None);
+    store.adopt(&dev(), &adopted).await.unwrap();
+    assert_eq!(store.adopted_id(&dev()).await.unwrap(), Some(adopted));
     assert!(store.space().await.unwrap().size > 0);
     assert!(store.sweep().await.unwrap().is_empty());
     store.remove(&id()).await.unwrap();
@@ -333,7 +340,7 @@ async fn a_claim_that_an_older_kbo_left_takes_no_backup_away() {
     assert_eq!(store.list().await.unwrap().len(), 1);
 }
 
-/// A filesystem of its own that can be frozen; whatever happens it thaws and goes.
+/// A filesystem of its own for a store. Whatever happens, it goes.
 struct Disk {
     mount: PathBuf,
     _temp: tempfile::TempDir,
@@ -354,32 +361,64 @@ impl Disk {
         let is_made = ran("mkfs.ext4", &["-q", "-F", image]) && ran("mount", &["-o", "loop", image, target]);
         is_made.then(|| Self { mount, _temp: temp })
     }
-
-    fn freeze(&self) {
-        let frozen = Command::new("fsfreeze")
-            .arg("--freeze")
-            .arg(&self.mount)
-            .status()
-            .unwrap();
-        assert!(frozen.success());
-    }
-
-    fn thaw(&self) {
-        let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.mount).output();
-    }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        self.thaw();
+        let unmounted = |options: &[&str]| {
+            let umount = Command::new("umount").args(options).arg(&self.mount).output();
+            umount.is_ok_and(|output| output.status.success())
+        };
         for _ in 0..50 {
-            let umount = Command::new("umount").arg(&self.mount).output();
-            if umount.is_ok_and(|output| output.status.success()) {
+            if unmounted(&[]) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+        unmounted(&["--lazy"]);
     }
+}
+
+/// A disk that is frozen for as long as this is there, and for 30 s at most: a process of its own thaws it when the pipe to it closes,
+/// which a test that is killed does as well.
+struct Frozen {
+    child: Child,
+}
+
+impl Frozen {
+    fn new(disk: &Disk) -> Self {
+        let script =
+            r#"fsfreeze --freeze "$1" && echo frozen; timeout 30 cat >/dev/null; exec fsfreeze --unfreeze "$1""#;
+        let mut child = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(&disk.mount)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // Not the tests' group, which a Ctrl-C would end as a whole.
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut told = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut told)
+            .unwrap();
+        assert_eq!(told, "frozen\n");
+        Self { child }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // It ends within its 30 s whatever happens here.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// What is asked of a frozen disk through a process has to end in time; only the test's own process must never touch it.
+async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(Duration::from_secs(15), work).await;
+    done.unwrap_or_else(|_| panic!("it does not end: {what}"))
 }
 
 #[tokio::test]
@@ -389,54 +428,36 @@ async fn on_a_frozen_disk_the_run_goes_on_the_lock_names_who_waits_and_nothing_i
         return;
     };
     let root = disk.mount.join("cold");
-    let store = store(&root, Duration::from_millis(200), &Cancel::default());
-    let _lock = store.lock(&dev(), "backup").await.unwrap();
-    let (writer, manifest) = written(&store, b"abc").await;
+    let hasty = store(&root, Duration::from_millis(200), &Cancel::default());
+    let _lock = hasty.lock(&dev(), "backup").await.unwrap();
+    let (writer, manifest) = written(&hasty, b"abc").await;
     let pid = holder(&root);
-    disk.freeze();
+    let frozen = Frozen::new(&disk);
     let begun = Instant::now();
-    let error = writer.commit(&manifest).await.unwrap_err();
+    let error = soon("the commit", writer.commit(&manifest)).await.unwrap_err();
     assert!(matches!(error, StoreError::Unresponsive { .. }), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(!is_gone(pid), "it cannot end before the disk answers");
 
-    assert_eq!(holder(&root), pid, "the lock names who waits");
-    assert!(matches!(
-        DirStore::new(&root).lock(&dev(), "next").await.map(drop),
-        Err(StoreError::Locked { .. })
-    ));
-    disk.thaw();
+    let next = patient(&root);
+    let locked = soon("the next run's lock", next.lock(&dev(), "next")).await;
+    let Err(StoreError::Locked { owner, .. }) = locked.map(drop) else {
+        panic!("what waits for the disk holds the lock");
+    };
+    assert_eq!(owner.holder, Some(pid), "the lock names who waits");
+    drop((next, frozen));
     await_that("the process has ended", || is_gone(pid)).await;
-    let next = DirStore::new(&root);
-    let _next_lock = next.lock(&dev(), "next").await.unwrap();
-    assert!(next.list().await.unwrap().is_empty());
-    assert_eq!(next.sweep().await.unwrap(), [id()]);
-    let (writer, manifest) = written(&next, b"abc").await;
-    writer.commit(&manifest).await.unwrap();
-    assert_eq!(next.list().await.unwrap().len(), 1);
-}
-
-/// How the rates compare: `cargo test -p kbo-cli --test store_process -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn the_rate_of_an_archive_through_the_process() {
-    let temp = tempfile::tempdir().unwrap();
-    let chunk = Bytes::from(vec![7; 256 * 1024]);
-    let mut rates = vec![];
-    for round in 0..3 {
-        let direct: Box<dyn BackupStore> = Box::new(DirStore::new(temp.path().join(format!("direct{round}"))));
-        let apart: Box<dyn BackupStore> = Box::new(patient(&temp.path().join(format!("apart{round}"))));
-        for (name, store) in [("direct", direct), ("apart", apart)] {
-            let writer = store.begin(&id(), BackupKind::Config).await.unwrap();
-            let mut archive = writer.create("b1.config.tar.zst").await.unwrap();
-            let begun = Instant::now();
-            for _ in 0..2048 {
-                archive.write(chunk.clone()).await.unwrap();
-            }
-            archive.finish().await.unwrap();
-            rates.push((name, 512.0 / begun.elapsed().as_secs_f64()));
-            writer.abandon().await.unwrap();
-        }
-    }
-    eprintln!("MiB/s: {rates:?}");
+    let next = patient(&root);
+    let next_lock = soon("the lock after the thaw", next.lock(&dev(), "next"))
+        .await
+        .unwrap();
+    assert!(soon("a list", next.list()).await.unwrap().is_empty());
+    assert_eq!(soon("a sweep", next.sweep()).await.unwrap(), [id()]);
+    let (writer, manifest) = soon("a backup", written(&next, b"abc")).await;
+    soon("its commit", writer.commit(&manifest)).await.unwrap();
+    assert_eq!(soon("a list", next.list()).await.unwrap().len(), 1);
+    // What holds the disk ends before it is unmounted.
+    let pid = holder(&root);
+    drop((writer, next_lock, next));
+    await_that("the process has ended", || is_gone(pid)).await;
 }

@@ -87,7 +87,7 @@ fn file(image: &mut Image, part: &Part<'_>, from: Option<i64>) -> Result<(), Str
             return Ok(());
         }
         let total = length.saturating_add(12);
-        if batch[16] != 2 || total < HEADER || total > MAX_BATCH {
+        if batch[16] != 2 || !(HEADER..=MAX_BATCH).contains(&total) {
             return Err(said(&"it holds what is no record batch"));
         }
         batch.resize(total, 0);

@@ -96,6 +96,9 @@ fn write_all(output: impl Write, mut answers: UnboundedReceiver<Frame>) {
     }
 }
 
+/// An archive being read, one piece at a time.
+type Source = Arc<tokio::sync::Mutex<Box<dyn ByteSource>>>;
+
 /// What the other end has handles of.
 #[derive(Default)]
 struct Held {
@@ -103,7 +106,7 @@ struct Held {
     locks: Mutex<HashMap<u64, Box<dyn StoreLock>>>,
     writers: Mutex<HashMap<u64, Arc<DirWriter>>>,
     journals: Mutex<HashMap<u64, Arc<dyn Journal>>>,
-    sources: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<Box<dyn ByteSource>>>>>,
+    sources: Mutex<HashMap<u64, Source>>,
     archives: Mutex<HashMap<u64, UnboundedSender<Part>>>,
 }
 
