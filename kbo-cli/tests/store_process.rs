@@ -1,6 +1,6 @@
 //! A store whose disk hangs: what works on it is a process that can be given up, and commits nothing afterwards.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::ffi::OsString;
 use std::fs;
