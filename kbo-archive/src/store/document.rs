@@ -223,6 +223,7 @@ struct Head {
     caveats: Vec<String>,
     #[serde(default)]
     damage: Option<Vec<String>>,
+    #[serde(default)]
     degraded: Vec<String>,
     nodes: Vec<NodeRecord>,
     archives: Vec<ArchiveHead>,

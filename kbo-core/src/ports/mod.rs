@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod container;
+pub mod facts;
 pub mod files;
 pub mod journal;
 pub mod listener;

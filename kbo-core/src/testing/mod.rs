@@ -7,6 +7,7 @@ mod clock;
 mod cluster;
 pub mod conformance;
 mod containers;
+mod facts;
 mod faults;
 mod faulty;
 mod files;

@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use kbo_core::ports::node::{
-    ArchiveRequest, Claim, CleanRequest, ContainerState, NodeErrorKind, NodeTransport, Owner, SnapshotRequest,
-    StageRequest, StopRequest, SwapRequest,
+    ArchiveRequest, CleanRequest, ContainerState, NodeErrorKind, NodeTransport, SnapshotRequest, StageRequest,
+    StopRequest, SwapRequest,
 };
 use tokio::net::TcpListener;
 
+use super::claims::claim;
 use super::*;
 
-async fn snapshot(node: &RemoteNode<TaskCarrier>) {
+pub(super) async fn snapshot(node: &RemoteNode<TaskCarrier>) {
     node.snapshot(&SnapshotRequest {
         run: run(),
         datasets: vec![Dataset::Config, Dataset::Data],
@@ -21,7 +22,7 @@ async fn snapshot(node: &RemoteNode<TaskCarrier>) {
 }
 
 /// Stages the node's own configuration as archived, after which the live one is changed to `live`.
-async fn stage_config(lab: &Lab, node: &RemoteNode<TaskCarrier>, live: &str) {
+pub(super) async fn stage_config(lab: &Lab, node: &RemoteNode<TaskCarrier>, live: &str) {
     node.snapshot(&SnapshotRequest {
         run: run(),
         datasets: vec![Dataset::Config],
@@ -55,66 +56,18 @@ async fn stage_config(lab: &Lab, node: &RemoteNode<TaskCarrier>, live: &str) {
     std::fs::write(lab.config().join("server.properties"), live).unwrap();
 }
 
-fn live_config(lab: &Lab) -> String {
+pub(super) fn live_config(lab: &Lab) -> String {
     std::fs::read_to_string(lab.config().join("server.properties")).unwrap()
 }
 
-fn swap() -> SwapRequest {
+pub(super) fn swap() -> SwapRequest {
     SwapRequest {
         run: run(),
         datasets: vec![Dataset::Config],
     }
 }
 
-/// The claim of the usual run by a kbo of this store.
-fn claim(store: &str, undoing: bool) -> Claim {
-    Claim {
-        run: Some(run()),
-        owner: owner(store),
-        known: vec![],
-        undoing,
-    }
-}
-
-fn owner(store: &str) -> Owner {
-    Owner {
-        store: store.to_owned(),
-        cluster: "prod".to_owned(),
-        host: "centre".to_owned(),
-        user: "eve".to_owned(),
-        pid: 4711,
-        since: "2026-11-22T03:00:00Z".parse().unwrap(),
-        purpose: "restore of 20261121T030000Z".to_owned(),
-    }
-}
-
-/// The claim of another run by a kbo of this store.
-fn another(store: &str) -> Claim {
-    Claim {
-        run: Some("20261122T040000Z".parse().unwrap()),
-        ..claim(store, false)
-    }
-}
-
-/// Restored configuration on trial in a running container.
-async fn on_trial(lab: &Lab, node: &RemoteNode<TaskCarrier>, grace_ms: u64) {
-    node.claim(&claim("here", false)).await.unwrap();
-    stage_config(lab, node, "live").await;
-    node.stop(&lab.stop(grace_ms)).await.unwrap();
-    node.swap(&swap()).await.unwrap();
-    node.start().await.unwrap();
-}
-
-/// Breaks the connection, as a reset by the network does.
-async fn cut_off(node: &RemoteNode<TaskCarrier>) {
-    tokio::select! {
-        biased;
-        _ = node.prove_clean() => panic!("it was to be cut off"),
-        () = std::future::ready(()) => {}
-    }
-}
-
-fn nothing_left(lab: &Lab) {
+pub(super) fn nothing_left(lab: &Lab) {
     assert!(
         !exists(&lab.work()),
         "{:?}",
@@ -554,178 +507,5 @@ async fn another_process_can_forgo_for_a_dead_one() {
     lab.node().forgo(&run()).await.unwrap();
     lab.agents_ended().await;
     assert_eq!(lab.engine.state(), ContainerState::Stopped);
-    nothing_left(&lab);
-}
-
-#[tokio::test]
-async fn a_client_that_comes_again_with_a_mere_question_keeps_its_lease() {
-    let lab = Lab::new();
-    let node = lab.node();
-    on_trial(&lab, &node, 400).await;
-    cut_off(&node).await;
-    assert_eq!(node.state().await.unwrap(), ContainerState::Running);
-    // The agent that was cut off has lost the lease: its grace runs out and nothing happens.
-    tokio::time::sleep(Duration::from_millis(800)).await;
-    assert_ne!(live_config(&lab), "live");
-    assert_eq!(node.holds(&run()).await.unwrap().swapped, [Dataset::Config]);
-    node.agree(&run()).await.unwrap();
-    node.forgo(&run()).await.unwrap();
-    node.clean(&CleanRequest::Run(run())).await.unwrap();
-    node.release().await.unwrap();
-    lab.agents_ended().await;
-    assert_eq!(lab.engine.calls(), ["stop 360", "start"]);
-    nothing_left(&lab);
-}
-
-#[tokio::test]
-async fn a_run_whose_lease_fired_can_do_nothing_more_until_it_is_undone() {
-    let lab = Lab::new();
-    let node = lab.node();
-    on_trial(&lab, &node, 50).await;
-    cut_off(&node).await;
-    lab.agents_ended().await;
-    assert_eq!(live_config(&lab), "live");
-    let calls = lab.engine.calls();
-    for _ in 0..2 {
-        assert_kind(node.state().await, NodeErrorKind::LeaseLost);
-        assert_kind(node.start().await, NodeErrorKind::LeaseLost);
-        assert_kind(node.stop(&lab.stop(50)).await, NodeErrorKind::LeaseLost);
-        assert_kind(node.swap(&swap()).await, NodeErrorKind::LeaseLost);
-        assert_kind(node.holds(&run()).await, NodeErrorKind::LeaseLost);
-        let error = assert_kind(node.agree(&run()).await, NodeErrorKind::LeaseLost);
-        assert!(
-            error.message.contains("b1 is no longer held for run 20261122T030000Z"),
-            "{error}"
-        );
-        assert_kind(node.clean(&CleanRequest::Run(run())).await, NodeErrorKind::LeaseLost);
-    }
-    assert_eq!(lab.engine.calls(), calls, "nothing was touched");
-    node.claim(&claim("here", true)).await.unwrap();
-    node.swap_back(&swap()).await.unwrap();
-    node.start().await.unwrap();
-    node.clean(&CleanRequest::Run(run())).await.unwrap();
-    node.release().await.unwrap();
-    lab.agents_ended().await;
-    nothing_left(&lab);
-}
-
-#[tokio::test]
-async fn a_node_that_agreed_swaps_nothing_back_alone_and_waits_for_who_knows() {
-    let lab = Lab::new();
-    let node = lab.node();
-    on_trial(&lab, &node, 50).await;
-    node.agree(&run()).await.unwrap();
-    drop(node);
-    lab.agents_ended().await;
-    assert_ne!(live_config(&lab), "live");
-    assert!(exists(&lab.work()), "the lease stays");
-    // A recovery of a run that was not kept takes the word back; should it die, the node undoes its part alone.
-    let second = lab.node();
-    second.claim(&claim("here", true)).await.unwrap();
-    drop(second);
-    lab.agents_ended().await;
-    assert_eq!(live_config(&lab), "live");
-    assert_eq!(lab.engine.state(), ContainerState::Running);
-    nothing_left(&lab);
-}
-
-#[tokio::test]
-async fn a_living_run_of_another_store_keeps_its_node_and_is_named() {
-    let lab = Lab::new();
-    let node = lab.node();
-    node.claim(&claim("theirs", false)).await.unwrap();
-    node.stop(&lab.stop(300)).await.unwrap();
-    snapshot(&node).await;
-    let second = lab.node();
-    let request = kbo_core::ports::node::FactsRequest {
-        datasets: vec![Dataset::Config],
-    };
-    let leases = second.facts(&request).await.unwrap().leases;
-    assert_eq!(leases.len(), 1);
-    assert!(leases[0].is_alive && leases[0].window_open);
-    assert_eq!(leases[0].owner, Some(owner("theirs")));
-    for _ in 0..2 {
-        let error = assert_kind(second.claim(&another("ours")).await, NodeErrorKind::Taken);
-        for part in [
-            "restore of 20261121T030000Z",
-            "eve@centre",
-            "pid 4711",
-            "2026-11-22T03:00:00Z",
-        ] {
-            assert!(error.message.contains(part), "{part}: {error}");
-        }
-    }
-    assert_kind(second.start().await, NodeErrorKind::Taken);
-    let other = another("ours").run.unwrap();
-    let stop = StopRequest {
-        run: other.clone(),
-        ..lab.stop(50)
-    };
-    assert_kind(second.stop(&stop).await, NodeErrorKind::Taken);
-    assert_kind(second.clean(&CleanRequest::Run(other)).await, NodeErrorKind::Taken);
-    second.clean(&CleanRequest::Orphans { keep: vec![] }).await.unwrap();
-    assert!(exists(&lab.work().join(run().as_str())), "its snapshot is not swept");
-    second.release().await.unwrap();
-    node.start().await.unwrap();
-    // Its snapshot is being archived: still nobody else's node.
-    assert_kind(lab.node().claim(&another("ours")).await, NodeErrorKind::Taken);
-    // But a run of its own store may come.
-    let third = lab.node();
-    third.claim(&another("theirs")).await.unwrap();
-    third.release().await.unwrap();
-    node.clean(&CleanRequest::Run(run())).await.unwrap();
-    node.release().await.unwrap();
-    lab.node().claim(&another("ours")).await.unwrap();
-    lab.agents_ended().await;
-    assert_eq!(lab.engine.calls(), ["stop 360", "start"]);
-    nothing_left(&lab);
-}
-
-#[tokio::test]
-async fn what_an_agent_that_died_had_to_undo_is_undone_once_by_whoever_comes_first() {
-    let lab = Lab::new();
-    let node = lab.node();
-    node.claim(&claim("theirs", false)).await.unwrap();
-    stage_config(&lab, &node, "live").await;
-    node.stop(&lab.stop(50)).await.unwrap();
-    node.swap(&swap()).await.unwrap();
-    // As when the node loses its power.
-    lab.kill_agents().await;
-    drop(node);
-    assert_eq!(lab.engine.state(), ContainerState::Stopped);
-    let second = lab.node();
-    let report = second.claim(&another("ours")).await.unwrap();
-    assert_eq!(report.undone.len(), 1, "{report:?}");
-    assert_eq!(report.undone[0].run, run());
-    assert_eq!(report.undone[0].owner, Some(owner("theirs")));
-    assert_eq!(report.undone[0].error, None);
-    assert_eq!(live_config(&lab), "live");
-    assert_eq!(lab.engine.calls(), ["stop 360", "start"]);
-    assert_eq!(second.claim(&another("ours")).await.unwrap().undone, []);
-    second.release().await.unwrap();
-    lab.agents_ended().await;
-    assert_eq!(lab.engine.calls(), ["stop 360", "start"]);
-    nothing_left(&lab);
-}
-
-#[tokio::test]
-async fn what_a_run_with_a_journal_has_left_is_left_to_its_journal() {
-    let lab = Lab::new();
-    let node = lab.node();
-    node.claim(&claim("here", false)).await.unwrap();
-    node.stop(&lab.stop(50)).await.unwrap();
-    lab.kill_agents().await;
-    drop(node);
-    let second = lab.node();
-    let known = Claim {
-        known: vec![run()],
-        ..another("here")
-    };
-    assert_eq!(second.claim(&known).await.unwrap().undone, []);
-    assert_eq!(lab.engine.state(), ContainerState::Stopped);
-    // It has the duty now, should it vanish.
-    drop(second);
-    lab.agents_ended().await;
-    assert_eq!(lab.engine.state(), ContainerState::Running);
     nothing_left(&lab);
 }

@@ -1,6 +1,7 @@
 //! An agent and its client over a pair of pipes in memory, with real files and an engine in memory.
 
 mod certs;
+mod claims;
 mod conforming;
 mod hostile;
 mod leases;
