@@ -13,10 +13,6 @@ pub(super) const CASES: &[Case] = &[
         full_store,
     ),
     Case::new("where_links_fail_the_snapshot_is_copied", copied_snapshot),
-    Case::new(
-        "a_store_that_freezes_in_the_window_keeps_the_cluster_down_no_longer_than_its_deadline",
-        frozen_store,
-    ),
 ];
 
 fn full_store(world: &mut World) -> Result<()> {
@@ -48,81 +44,6 @@ fn in_small_store(world: &World, mount: &str) -> Result<()> {
         bail!("a backup that failed is listed: {listed}");
     }
     Ok(())
-}
-
-/// A filesystem of its own for a store; whatever happens it thaws and goes.
-struct Disk(String);
-
-impl Disk {
-    fn mounted(world: &World) -> Result<Self> {
-        let (image, mount) = (
-            world.kbo.scratch().join("disk"),
-            world.kbo.scratch().join("frozen-store"),
-        );
-        std::fs::create_dir_all(&mount)?;
-        std::fs::File::create(&image)?.set_len(4 << 30)?;
-        let (image, mount) = (image.display().to_string(), mount.display().to_string());
-        system(&["mkfs.ext4", "-q", "-F", &image])?;
-        system(&["mount", "-o", "loop", &image, &mount])?;
-        Ok(Self(mount))
-    }
-
-    fn freeze(&self) -> Result<()> {
-        // Should these tests be killed: nothing else on the machine must wait for this disk for ever.
-        let thaw = format!("sleep 300; exec fsfreeze --unfreeze '{}'", self.0);
-        let later = Command::new("sh")
-            .args(["-c", &thaw])
-            .stderr(std::process::Stdio::null())
-            .spawn();
-        later.context("cannot start what thaws the disk in any case")?;
-        system(&["fsfreeze", "--freeze", &self.0])
-    }
-
-    fn thaw(&self) -> Result<()> {
-        system(&["fsfreeze", "--unfreeze", &self.0])
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = self.thaw();
-        for _ in 0..100 {
-            if system(&["umount", &self.0]).is_ok() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
-    }
-}
-
-fn frozen_store(world: &mut World) -> Result<()> {
-    let digest = world.seeded()?;
-    let before = nodes::containers(&world.lab)?;
-    let disk = Disk::mounted(world)?;
-    let kbo = world
-        .kbo
-        .with("KBO_STORAGE_COLD", &disk.0)
-        .with("KBO_LIMITS_STORE_TIMEOUT_SECONDS", "5");
-    let mut run = kbo.spawn(&["backup"])?;
-    run.await_steps(&[format!("stop {}", world.broker(3))])?;
-    disk.freeze()?;
-    // The disk stays frozen until the run has ended, and the cluster is up again.
-    run.end()?
-        .expect(1)?
-        .says("hangs: no answer within 5 s")?
-        .says("could not be recorded")?
-        .says("kbo recover")?;
-    nodes::as_found(&world.lab, &before).context("while the store is frozen")?;
-    kbo.expect(6, &["backup"])?.says("waits for the store's disk")?;
-    disk.thaw()?;
-    let listed = kbo.json(&["list"])?;
-    if listed.as_array().is_none_or(|backups| !backups.is_empty()) {
-        bail!("a backup that was given up is listed after the thaw: {listed}");
-    }
-    kbo.expect(0, &["backup", "--wait", "60"])?.says("a run died")?;
-    kbo.expect(0, &["verify", "latest"])?;
-    drop(disk);
-    data::unchanged(&world.lab, &digest)
 }
 
 fn copied_snapshot(world: &mut World) -> Result<()> {
