@@ -70,7 +70,7 @@ fn holds_the_metadata_log_alone(live: &Path) -> Result<bool, Error> {
 fn read_marker(live: &Path) -> Result<Option<String>, Error> {
     let path = live.join(MARKER);
     let mut bytes = Vec::new();
-    match fs::File::open(&path).and_then(|file| file.take(4096).read_to_end(&mut bytes)) {
+    match crate::regular::open(&path).and_then(|file| file.take(4096).read_to_end(&mut bytes)) {
         Ok(_) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(error).at("read", &path),

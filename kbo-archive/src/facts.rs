@@ -252,7 +252,7 @@ fn nearest_existing(path: &Path) -> &Path {
 
 fn read_small(path: &Path) -> Option<String> {
     let mut text = String::new();
-    fs::File::open(path)
+    crate::regular::open(path)
         .ok()?
         .take(64 << 20)
         .read_to_string(&mut text)

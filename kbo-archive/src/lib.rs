@@ -15,6 +15,7 @@ pub mod metaprops;
 mod pipe;
 pub mod reader;
 pub mod records;
+pub mod regular;
 pub mod rules;
 pub mod segment;
 pub mod snapshot;

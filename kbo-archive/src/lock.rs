@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, FlockOperation, Gid, Uid, fchown, fcntl_lock, unlinkat};
+use rustix::fs::{AtFlags, FlockOperation, Gid, OFlags, Uid, fchown, fcntl_lock, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
@@ -39,7 +39,7 @@ impl DirLock {
         options
             .read(true)
             .write(true)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let (file, created) = match options.open(&path) {
             Ok(file) => (file, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -104,7 +104,8 @@ impl Drop for DirLock {
 /// Whether some process holds the lock, asked without taking it: a Kafka that is just starting must not meet it. What cannot be
 /// asked counts as not held.
 pub(crate) fn is_locked(log_dir: &Path) -> bool {
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    // A pipe in its place is not waited for.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(flags)
@@ -116,7 +117,7 @@ pub(crate) fn is_locked(log_dir: &Path) -> bool {
 /// Whether some process holds the lock. A file that nobody has locked is no lock: before 3.8 a clean stop leaves it.
 pub(crate) fn is_held(log_dir: &Path) -> Result<bool, Error> {
     let path = log_dir.join(NAME);
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
     let file = match OpenOptions::new()
         .read(true)
         .write(true)

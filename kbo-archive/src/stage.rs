@@ -41,7 +41,10 @@ impl Staged {
     /// What was staged, if staging was completed.
     pub(crate) fn read(place: &Place, run: &RunId) -> Result<Option<Self>, Error> {
         let path = Self::marker(place, run);
-        let bytes = match fs::read(&path) {
+        let bytes = match crate::regular::open(&path).and_then(|mut file| {
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut file, &mut bytes).map(|_| bytes)
+        }) {
             Ok(bytes) => bytes,
             Err(error) if work::is_gone(&error) => return Ok(None),
             Err(error) => return Err(error).at("read", &path),

@@ -358,7 +358,7 @@ impl Packer {
 
     fn linked(&mut self, layout: &Layout, link: &Linked, name: &str, content: &mut Content) -> Result<(), Error> {
         let path = layout.links().join(&link.name);
-        let file = File::open(&path).at("open", &path)?;
+        let file = crate::regular::open(&path).at("open", &path)?;
         let changed = |what: &str| {
             Error::Damaged(format!(
                 "{name} was changed after the snapshot ({what}): what was to be archived is gone"
@@ -400,7 +400,7 @@ impl Packer {
         let path = layout.folder.join(&pack.name);
         let file = match self.pack.take() {
             Some((open, file)) if open == path => file,
-            _ => File::open(&path).at("open", &path)?,
+            _ => crate::regular::open(&path).at("open", &path)?,
         };
         let all = self.copy(&file, &path, pack.at, pack.len, content)?;
         all.ok_or_else(|| {

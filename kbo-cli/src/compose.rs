@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use kbo_archive::store::DirStore;
+use kbo_archive::store::{DirStore, ProcessStore, StoreProgram};
 use kbo_core::cancel::Cancel;
 use kbo_core::config::{Access, Config, Ssh};
 use kbo_core::container::Body;
@@ -35,7 +35,9 @@ use crate::terminal;
 pub(crate) struct Composed {
     /// The orchestrator.
     pub(crate) orchestrator: Orchestrator,
-    /// Its store, for what the port does not offer.
+    /// The orchestrator's store, for what the port does not offer: a process of its own touches its disk.
+    pub(crate) held: ProcessStore,
+    /// The same store touched by this process, for those who only read it and can be ended at any time.
     pub(crate) store: DirStore,
 }
 
@@ -86,12 +88,13 @@ pub(crate) fn compose_with(
     let punctual = |node| -> Arc<dyn NodeTransport> { Arc::new(PunctualNode::new(node, Arc::clone(&clock))) };
     let nodes = nodes.into_iter().map(|(name, node)| (name, punctual(node))).collect();
     let store = DirStore::new(config.storage.cold.clone());
+    let held = process_store(config, &cancel)?;
     let orchestrator = Orchestrator {
         name: config.cluster_name.clone(),
         cluster_id: config.cluster_id.clone(),
         cluster: config.cluster.clone(),
         nodes,
-        store: Arc::new(store.clone()),
+        store: Arc::new(held.clone()),
         clock,
         monitor,
         cancel,
@@ -99,7 +102,18 @@ pub(crate) fn compose_with(
         kbo_version: env!("CARGO_PKG_VERSION").to_owned(),
         owner: this_process(),
     };
-    Ok(Composed { orchestrator, store })
+    Ok(Composed {
+        orchestrator,
+        held,
+        store,
+    })
+}
+
+/// The store, through a process that can be given up when its disk hangs. Nothing is started yet.
+pub(crate) fn process_store(config: &Config, cancel: &Cancel) -> anyhow::Result<ProcessStore> {
+    let program = StoreProgram::own().context("cannot find the running program to start the store's process")?;
+    let (root, patience) = (config.storage.cold.clone(), config.settings.store_timeout);
+    Ok(ProcessStore::new(root, program, patience, cancel.clone()))
 }
 
 /// How the nodes are to know this process.
@@ -256,8 +270,7 @@ fn kafka_access(config: &Config) -> anyhow::Result<KafkaAccess> {
     let kafka = &config.kafka;
     let text = |path: &Option<std::path::PathBuf>, key: &str| -> anyhow::Result<Option<String>> {
         let Some(path) = path else { return Ok(None) };
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("kafka.{key}: cannot read {}", path.display()))?;
+        let text = crate::given::read(path).with_context(|| format!("kafka.{key}: cannot read {}", path.display()))?;
         Ok(Some(text))
     };
     let password = text(&kafka.key_password_file, "key_password_file")?;

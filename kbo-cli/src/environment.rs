@@ -10,8 +10,7 @@ pub(crate) fn of(definition: &Definition) -> anyhow::Result<BTreeMap<String, Str
     let Some(file) = &definition.environment_file else {
         return Ok(BTreeMap::new());
     };
-    let text =
-        std::fs::read_to_string(file).with_context(|| format!("environment_file: cannot read {}", file.display()))?;
+    let text = crate::given::read(file).with_context(|| format!("environment_file: cannot read {}", file.display()))?;
     parse(&text).with_context(|| format!("environment_file {}", file.display()))
 }
 

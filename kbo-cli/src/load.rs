@@ -13,7 +13,7 @@ pub(crate) fn load(given: Option<&Path>) -> anyhow::Result<(Config, PathBuf)> {
     let home = std::env::home_dir();
     let file = find(given, home.as_deref())?;
     // figment takes a missing or unreadable file for an empty one.
-    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = crate::given::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let figment = Figment::from(Toml::string(&text)).merge(environment());
     let raw: Raw = figment.extract().map_err(|error| describe(&error, &file))?;
     let config = Config::new(&raw, home.as_deref()).with_context(|| file.display().to_string())?;
@@ -22,7 +22,7 @@ pub(crate) fn load(given: Option<&Path>) -> anyhow::Result<(Config, PathBuf)> {
 
 /// The same file as a scheduled run reads it: `~` is that user's, and none of this shell's variables counts.
 pub(crate) fn load_for(file: &Path, home: Option<&Path>) -> anyhow::Result<Config> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = crate::given::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let raw: Raw = Figment::from(Toml::string(&text))
         .extract()
         .map_err(|error| describe(&error, file))?;

@@ -6,6 +6,7 @@ mod atomic;
 mod commands;
 mod compose;
 mod environment;
+mod given;
 mod hooks;
 mod interrupt;
 mod load;
@@ -64,6 +65,9 @@ fn main() -> ExitCode {
     };
     if let Command::Agent = cli.command {
         return commands::agent::run();
+    }
+    if let Command::StoreAgent = cli.command {
+        return commands::agent::store();
     }
     if let Command::Survey(args) = &cli.command {
         return commands::agent::survey(&args.socket);

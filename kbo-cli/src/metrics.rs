@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use jiff::Timestamp;
-use kbo_archive::store::DirStore;
+use kbo_archive::store::ProcessStore;
 use kbo_core::belonging::identity;
 use kbo_core::ids::{ClusterId, ClusterName};
 use kbo_core::last_run::{LastRuns, RunRecord, from_the_future};
@@ -15,12 +15,10 @@ use kbo_core::ports::store::BackupStore;
 use kbo_core::report::chain;
 use kbo_core::retention::Condition;
 
-use crate::atomic;
-
 /// Writes the textfile anew after a run, whether it could be noted or not. Kinds that did not run just now keep what the store knows of them.
 pub(crate) async fn write(
     path: &Path,
-    store: &DirStore,
+    store: &ProcessStore,
     cluster: &ClusterName,
     configured: Option<&ClusterId>,
     run: &RunRecord,
@@ -44,17 +42,19 @@ pub(crate) async fn write(
         from_backups(&mut runs, store, (cluster, configured), now).await;
     }
     let text = textfile(cluster.as_str(), &runs, now);
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    // node_exporter is another user, and a service's umask lets no other in.
-    atomic::make_folder(folder, 0o755, None)
-        .and_then(|()| atomic::replace(path, &text, 0o644))
+    // Its disk may hang, too, and the store's process may be gone by now.
+    let path = std::path::absolute(path).context("the current folder is not known")?;
+    store
+        .apart()
+        .replace(&path, text)
+        .await
         .with_context(|| format!("cannot write metrics.textfile {}", path.display()))
 }
 
 /// Backups made before kbo noted its runs, or imported, are successes as well.
 async fn from_backups(
     runs: &mut [(BackupKind, LastRuns)],
-    store: &DirStore,
+    store: &ProcessStore,
     (cluster, configured): (&ClusterName, Option<&ClusterId>),
     now: Timestamp,
 ) {

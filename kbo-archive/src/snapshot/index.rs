@@ -166,7 +166,7 @@ pub(crate) fn write(
 /// [`Error::State`] where there is no snapshot, [`Error::Damaged`] where it is not what was written.
 pub(crate) fn read(layout: &Layout) -> Result<(Head, Vec<Entry>), Error> {
     let path = layout.index();
-    let file = match File::open(&path) {
+    let file = match crate::regular::open(&path) {
         Ok(file) => file,
         Err(error) if crate::work::is_gone(&error) => {
             return Err(Error::state(format!(

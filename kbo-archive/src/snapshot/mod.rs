@@ -171,7 +171,7 @@ fn hold_all(spec: &DirSpec, live: &Path, layout: &Layout) -> Result<(Vec<Entry>,
 
 fn read_high_watermarks(live: &Path, warnings: &mut Vec<String>) -> Result<Option<Offsets>, Error> {
     let path = live.join(HIGH_WATERMARKS);
-    let text = match fs::read_to_string(&path) {
+    let text = match crate::regular::read_to_string(&path, 64 << 20) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),

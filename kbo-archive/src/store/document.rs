@@ -17,7 +17,7 @@ use sha2::Digest;
 
 use super::durable::{format, io};
 use super::verify::sums_findings;
-use crate::records;
+use crate::{records, regular};
 
 /// The commit record's file name.
 pub(super) const MANIFEST: &str = "manifest.json";
@@ -169,7 +169,7 @@ fn parse<T: DeserializeOwned>(dir: &Path) -> Result<Hashed<T>, StoreError> {
 }
 
 fn from_file<T: DeserializeOwned>(path: &Path) -> Result<Result<Hashed<T>, serde_json::Error>, StoreError> {
-    let mut file = File::open(path).map_err(io("open", path))?;
+    let mut file = regular::open(path).map_err(io("open", path))?;
     let size = file.metadata().map_err(io("read", path))?.len();
     if size <= READ_WHOLE {
         let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or_default());

@@ -81,7 +81,7 @@ pub(super) fn create_new(path: &Path) -> Result<File, StoreError> {
 pub(super) fn open_or_create(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    options.open(path).map_err(io("open", path))
+    crate::regular::open_as(path, &mut options).map_err(io("open", path))
 }
 
 /// Writes a small new file, durable but for its entry in the directory.

@@ -29,7 +29,7 @@ pub(super) fn read(layout: &Layout, cluster: &ClusterName) -> Result<Option<Clus
 }
 
 pub(super) fn read_note(path: &Path) -> Result<Option<Note>, StoreError> {
-    let file = match fs::File::open(path) {
+    let file = match crate::regular::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("open", path)(error)),

@@ -115,7 +115,10 @@ impl Lines {
     }
 
     fn read<T: DeserializeOwned>(&self) -> Result<Vec<T>, StoreError> {
-        let text = fs::read(&self.path).map_err(failed("read", &self.path))?;
+        let mut text = Vec::new();
+        crate::regular::open(&self.path)
+            .and_then(|mut file| io::Read::read_to_end(&mut file, &mut text))
+            .map_err(failed("read", &self.path))?;
         let mut entries = Vec::new();
         let mut lines = text.split_inclusive(|c| *c == b'\n').enumerate().peekable();
         while let Some((index, line)) = lines.next() {

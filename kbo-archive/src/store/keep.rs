@@ -1,7 +1,7 @@
 //! Pinning, unpinning and removing backups. Each is one rename as far as anybody can see, so a crash at any point leaves the backup
 //! in one place or the other, or on its way out.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -110,7 +110,7 @@ pub(super) fn read_pin(dir: &Path) -> Option<Pin> {
 /// It cannot be read, or is not as it was written.
 pub(super) fn open_pin(dir: &Path) -> Result<Option<Pin>, String> {
     let mut text = Vec::new();
-    let file = match File::open(dir.join(PIN)) {
+    let file = match crate::regular::open(&dir.join(PIN)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),

@@ -29,7 +29,7 @@ impl DirStore {
 /// Nothing, where no run was noted yet.
 pub(super) fn read(layout: &Layout, cluster: &ClusterName, kind: BackupKind) -> Result<LastRuns, StoreError> {
     let path = layout.last_runs(cluster, kind);
-    let file = match fs::File::open(&path) {
+    let file = match crate::regular::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LastRuns::default()),
         Err(error) => return Err(failed("open", &path)(error)),

@@ -22,6 +22,8 @@ pub(super) const STORE_FORMAT: u32 = 2;
 const OLDEST_FORMAT: u32 = 1;
 
 const STORE_FILE: &str = "kbo-store.json";
+/// Bytes of it; some hundred are usual.
+const LONGEST_RECORD: u64 = 1 << 20;
 const CONTROL: &str = ".kbo";
 /// How the folder of a backup is called while it is being removed; hidden, so that no listing takes it for a backup.
 const TRASH_PREFIX: &str = ".trash-";
@@ -51,6 +53,8 @@ pub(super) struct Found {
     pub(super) dir: PathBuf,
     /// Whether it was on its way out.
     pub(super) trash: bool,
+    /// Where its claim is while it is being written.
+    claim: PathBuf,
 }
 
 impl Found {
@@ -61,9 +65,20 @@ impl Found {
         }
         let path = self.dir.join(MANIFEST);
         match fs::symlink_metadata(&path) {
-            Ok(meta) => Ok(meta.is_file()),
+            Ok(meta) if meta.is_file() => Ok(!self.is_unconfirmed()?),
+            Ok(_) => Ok(false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(io("look at", &path)(error)),
+        }
+    }
+
+    /// Whether its writer has not confirmed it: it is about to, was given up before it could, or died. Claims of kbo 0.1.0 are empty and
+    /// say nothing of a manifest.
+    fn is_unconfirmed(&self) -> Result<bool, StoreError> {
+        match fs::symlink_metadata(&self.claim) {
+            Ok(meta) => Ok(meta.len() > 0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(io("look at", &self.claim)(error)),
         }
     }
 
@@ -152,17 +167,17 @@ impl Layout {
 
     /// What is wrong with the store's own record, to the byte.
     pub(super) fn record_finding(&self) -> Option<String> {
-        let text = match fs::read(self.root.join(STORE_FILE)) {
+        let text = match crate::regular::read_to_string(&self.root.join(STORE_FILE), LONGEST_RECORD) {
             Ok(text) => text,
             Err(error) => return Some(format!("{STORE_FILE} cannot be read: {error}")),
         };
-        let record = sealed::unseal::<StoreRecord>(&text);
+        let record = sealed::unseal::<StoreRecord>(text.as_bytes());
         record.err().map(|why| format!("{STORE_FILE} is damaged: {why}"))
     }
 
     fn record(&self) -> Result<Option<StoreRecord>, StoreError> {
         let path = self.root.join(STORE_FILE);
-        let text = match fs::read_to_string(&path) {
+        let text = match crate::regular::read_to_string(&path, LONGEST_RECORD) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io("read", &path)(error)),
@@ -233,7 +248,7 @@ impl Layout {
     /// been written yet.
     pub(super) fn id(&self) -> Result<Option<String>, StoreError> {
         let path = self.root.join(STORE_FILE);
-        let text = match fs::read_to_string(&path) {
+        let text = match crate::regular::read_to_string(&path, LONGEST_RECORD) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io("read", &path)(error)),
@@ -267,6 +282,7 @@ impl Layout {
                     .join(if pinned { "pinned" } else { "rotated" });
                 scan_folder(&folder, 0, &mut |id, dir, trash| {
                     found.push(Found {
+                        claim: self.claim(&id),
                         id,
                         kind,
                         pinned,

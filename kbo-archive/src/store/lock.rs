@@ -1,6 +1,6 @@
 //! The lock of a cluster's runs: held by the kernel for the process, with a record of who holds it for people to read.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -24,32 +24,39 @@ pub(super) struct DirLock {
 }
 
 /// Takes the lock of `cluster`.
-pub(super) fn take(layout: &Layout, cluster: &ClusterName, purpose: &str) -> Result<DirLock, StoreError> {
-    layout.ensure()?;
+pub(super) fn take(layout: &Layout, cluster: &ClusterName, us: &LockOwner) -> Result<DirLock, StoreError> {
     let path = layout.cluster_lock(cluster);
-    let file = open_or_create(&path)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let owner = Box::new(owner_of(&path));
-            return Err(StoreError::Locked {
-                cluster: cluster.clone(),
-                owner,
-            });
-        }
-        Err(TryLockError::Error(error)) => return Err(io("lock", &path)(error)),
+    // A lock that is there is looked at before anything is made: on a frozen disk even that what exists is made once more would wait.
+    if let Ok(file) = crate::regular::open_as(&path, OpenOptions::new().read(true).write(true)) {
+        try_lock(&file, &path, cluster)?;
     }
+    layout.ensure()?;
+    let file = open_or_create(&path)?;
+    try_lock(&file, &path, cluster)?;
     // We hold it, so whoever left a record here is gone without having said goodbye.
     let took_over = read_record(&path)?;
     if let Some(dead) = &took_over {
         tracing::warn!(host = dead.host, pid = dead.pid, since = %dead.since, purpose = dead.purpose,
             "the lock's last owner died holding it");
     }
-    write_record(&file, &path, &this_process(purpose))?;
+    write_record(&file, &path, us)?;
     Ok(DirLock {
         file: Some(file),
         path,
         took_over,
+    })
+}
+
+fn try_lock(file: &File, path: &Path, cluster: &ClusterName) -> Result<(), StoreError> {
+    match file.try_lock() {
+        Ok(()) => return Ok(()),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(io("lock", path)(error)),
+    }
+    let (cluster, owner) = (cluster.clone(), Box::new(owner_of(path)));
+    Err(match left_of(&owner) {
+        Some(pid) => StoreError::Waits { cluster, owner, pid },
+        None => StoreError::Locked { cluster, owner },
     })
 }
 
@@ -97,8 +104,8 @@ fn write_record(file: &File, path: &Path, owner: &LockOwner) -> Result<(), Store
 /// The record in the lock file; none where it is empty, or was cut short by a power cut.
 fn read_record(path: &Path) -> Result<Option<LockOwner>, StoreError> {
     let mut text = String::new();
-    File::open(path)
-        .and_then(|mut file| file.read_to_string(&mut text))
+    crate::regular::open(path)
+        .and_then(|file| file.take(1 << 16).read_to_string(&mut text))
         .map_err(io("read", path))?;
     Ok(serde_json::from_str(&text).ok())
 }
@@ -111,10 +118,21 @@ pub(super) fn holder(path: &Path) -> Result<Option<LockOwner>, StoreError> {
     let Some(owner) = read_record(path)? else {
         return Ok(None);
     };
-    let us = this_process("");
+    let us = this_process("", None);
+    let is_alive = |pid: u32| Path::new("/proc").join(pid.to_string()).exists();
     let is_dead = owner.host == us.host
-        && (owner.boot_id != us.boot_id || !Path::new("/proc").join(owner.pid.to_string()).exists());
+        && (owner.boot_id != us.boot_id || !(is_alive(owner.pid) || owner.holder.is_some_and(is_alive)));
     Ok((!is_dead).then_some(owner))
+}
+
+/// The process that holds a lock whose owner has ended, where both are of this machine.
+fn left_of(owner: &LockOwner) -> Option<u32> {
+    let us = this_process("", None);
+    let is_there = |pid: u32| Path::new("/proc").join(pid.to_string()).exists();
+    let is_of_here = owner.host == us.host && owner.boot_id == us.boot_id;
+    owner
+        .holder
+        .filter(|holder| is_of_here && !is_there(owner.pid) && is_there(*holder))
 }
 
 /// The live owner's record. It writes it just after it got the lock, so an empty or half one is worth another look.
@@ -132,16 +150,19 @@ fn owner_of(path: &Path) -> LockOwner {
         boot_id: unknown(),
         since: Timestamp::UNIX_EPOCH,
         purpose: unknown(),
+        holder: None,
     }
 }
 
-fn this_process(purpose: &str) -> LockOwner {
+/// The owner that this process is, or the one that it works for.
+pub(super) fn this_process(purpose: &str, on_behalf_of: Option<u32>) -> LockOwner {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     LockOwner {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        pid: std::process::id(),
+        pid: on_behalf_of.unwrap_or_else(std::process::id),
         boot_id: boot_id.trim().to_owned(),
         since: Timestamp::now(),
         purpose: purpose.to_owned(),
+        holder: on_behalf_of.map(|_| std::process::id()),
     }
 }

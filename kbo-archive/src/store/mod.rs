@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A directory without `manifest.json` is no backup: nothing lists it, and [`BackupStore::sweep`] removes it once its writer
-//! is dead. Backups are found by looking, not by an index: one that was moved by hand between `rotated/` and `pinned/` is
+//! is dead. Nor is one with it whose claim in `.kbo/writing` is still there: its writer has not confirmed it. Backups are found by looking, not by an index: one that was moved by hand between `rotated/` and `pinned/` is
 //! simply there.
 
 mod archive;
@@ -25,6 +25,7 @@ mod last;
 mod layout;
 mod list;
 mod lock;
+mod process;
 mod read;
 mod reading;
 mod sealed;
@@ -44,6 +45,7 @@ use kbo_core::ports::journal::Journal;
 use kbo_core::ports::store::{BackupStore, BackupWriter, Listed, LockOwner, Pin, Space, StoreError, StoreLock};
 use kbo_core::ports::stream::ByteSource;
 
+pub use process::{ProcessStore, Replace, StoreProgram, serve};
 pub use select::{PassedOver, SelectError, Selected, Selector, Wanted, Why, mentions, select};
 pub use transfer::{Receiver, Transfer, export, export_to_file, import, unpack};
 pub use verify::{ArchiveVerdict, VerifyProgress, VerifyReport, verify_backup, verify_store};
@@ -55,6 +57,8 @@ use layout::Layout;
 #[derive(Debug, Clone)]
 pub struct DirStore {
     layout: Layout,
+    /// The process that this one works for.
+    on_behalf_of: Option<u32>,
 }
 
 impl DirStore {
@@ -62,7 +66,23 @@ impl DirStore {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             layout: Layout::new(root.into()),
+            on_behalf_of: None,
         }
+    }
+
+    /// The same, worked on for another process: it is the one whom locks name.
+    #[must_use]
+    pub fn on_behalf_of(self, pid: u32) -> Self {
+        Self {
+            on_behalf_of: Some(pid),
+            ..self
+        }
+    }
+
+    /// Begins a backup, with what only who is of this process may do with it.
+    async fn begin_here(&self, id: &BackupId, kind: BackupKind) -> Result<writer::DirWriter, StoreError> {
+        let (layout, id) = (self.layout.clone(), id.clone());
+        blocking(move || writer::begin(&layout, &id, kind, None)).await
     }
 
     /// The same store, looked at even where its `kbo-store.json` is damaged: to say what else is.
@@ -70,6 +90,7 @@ impl DirStore {
     pub fn whatever_its_state(&self) -> Self {
         Self {
             layout: self.layout.tolerant(),
+            ..self.clone()
         }
     }
 
@@ -118,8 +139,9 @@ impl DirStore {
 #[async_trait]
 impl BackupStore for DirStore {
     async fn lock(&self, cluster: &ClusterName, purpose: &str) -> Result<Box<dyn StoreLock>, StoreError> {
-        let (layout, cluster, purpose) = (self.layout.clone(), cluster.clone(), purpose.to_owned());
-        blocking(move || Ok(Box::new(lock::take(&layout, &cluster, &purpose)?) as Box<dyn StoreLock>)).await
+        let (layout, cluster) = (self.layout.clone(), cluster.clone());
+        let owner = lock::this_process(purpose, self.on_behalf_of);
+        blocking(move || Ok(Box::new(lock::take(&layout, &cluster, &owner)?) as Box<dyn StoreLock>)).await
     }
 
     async fn id(&self) -> Result<Option<String>, StoreError> {
@@ -133,8 +155,7 @@ impl BackupStore for DirStore {
     }
 
     async fn begin(&self, id: &BackupId, kind: BackupKind) -> Result<Box<dyn BackupWriter>, StoreError> {
-        let (layout, id) = (self.layout.clone(), id.clone());
-        blocking(move || Ok(Box::new(writer::begin(&layout, &id, kind, None)?) as Box<dyn BackupWriter>)).await
+        Ok(Box::new(self.begin_here(id, kind).await?))
     }
 
     async fn list(&self) -> Result<Vec<Listed>, StoreError> {

@@ -23,7 +23,7 @@ pub(super) struct FileSource {
 impl FileSource {
     /// Opens the file; must be called within a runtime.
     pub(super) fn open(path: PathBuf) -> Result<Self, StoreError> {
-        let file = File::open(&path).map_err(io("open", &path))?;
+        let file = crate::regular::open(&path).map_err(io("open", &path))?;
         Ok(Self {
             path,
             ahead: Some(read_ahead(file)),

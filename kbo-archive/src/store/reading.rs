@@ -11,6 +11,7 @@ use kbo_core::ports::store::StoreError;
 use super::document::MANIFEST;
 use super::durable::io as failed;
 use super::layout::{Found, Layout};
+use crate::regular;
 
 /// A committed backup that stays as long as this does.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub(super) struct Reading {
 pub(super) fn hold(layout: &Layout, id: &BackupId) -> Result<Reading, StoreError> {
     let found = layout.find(id)?;
     let path = found.dir.join(MANIFEST);
-    let manifest = File::open(&path).map_err(failed("open", &path))?;
+    let manifest = regular::open(&path).map_err(failed("open", &path))?;
     let is_gone = match manifest.try_lock_shared() {
         Ok(()) => manifest.metadata().map_err(failed("look at", &path))?.nlink() == 0,
         Err(TryLockError::WouldBlock) => true,
@@ -50,11 +51,7 @@ pub(super) fn shut(dir: &Path, id: &BackupId) -> Result<File, StoreError> {
     let path = dir.join(MANIFEST);
     // Opened to write, because some network filesystems lock exclusively only what one may write.
     let mut options = OpenOptions::new();
-    let manifest = options
-        .read(true)
-        .write(true)
-        .open(&path)
-        .map_err(failed("open", &path))?;
+    let manifest = regular::open_as(&path, options.read(true).write(true)).map_err(failed("open", &path))?;
     match manifest.try_lock() {
         Ok(()) => Ok(manifest),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse(id.clone())),

@@ -28,7 +28,7 @@ pub(super) fn sweep(layout: &Layout) -> Result<Vec<BackupId>, StoreError> {
         if !found.trash {
             let claim = layout.claim(&found.id);
             // Of a folder in pinned/ only the claim that says so: a person may be copying one there whose twin a run has begun.
-            let is_of_it = found.pinned == fs::read(&claim).is_ok_and(|text| text == CLAIM_OF_PINNED);
+            let is_of_it = found.pinned == is_of_pinned(&claim);
             match claim_of(&claim)? {
                 Claim::Held | Claim::Dead if !is_of_it => continue,
                 Claim::Held => continue,
@@ -101,6 +101,10 @@ pub(super) fn drop_empty_dates(dir: &Path) {
 /// What stands in the claim of a backup that is written into pinned/.
 pub(super) const CLAIM_OF_PINNED: &[u8] = b"pinned";
 
+fn is_of_pinned(claim: &Path) -> bool {
+    crate::regular::read_to_string(claim, 1 << 10).is_ok_and(|text| text.as_bytes() == CLAIM_OF_PINNED)
+}
+
 /// What there is of a claim.
 #[derive(PartialEq, Eq)]
 enum Claim {
@@ -114,7 +118,7 @@ enum Claim {
 
 fn claim_of(claim: &Path) -> Result<Claim, StoreError> {
     // Opened to write, because some network filesystems lock exclusively only what one may write.
-    let file = match OpenOptions::new().read(true).write(true).open(claim) {
+    let file = match crate::regular::open_as(claim, OpenOptions::new().read(true).write(true)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Claim::None),
         Err(error) => return Err(durable::io("open", claim)(error)),

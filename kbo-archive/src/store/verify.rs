@@ -217,7 +217,7 @@ fn folder_findings(found: &Found, manifest: &Manifest) -> Result<Vec<String>, St
 /// Whether `SHA256SUMS` is there and says what the manifest says, whose own bytes hash to `sha256`.
 pub(super) fn sums_findings(dir: &Path, manifest: &Manifest, sha256: Sha256) -> Vec<String> {
     let mut text = String::new();
-    let read = File::open(dir.join(SUMS)).and_then(|file| file.take(MAX_SUMS + 1).read_to_string(&mut text));
+    let read = crate::regular::open(&dir.join(SUMS)).and_then(|file| file.take(MAX_SUMS + 1).read_to_string(&mut text));
     match read {
         Ok(length) if length as u64 > MAX_SUMS => vec![format!("{SUMS} has more than {MAX_SUMS} bytes")],
         Ok(_) => compare_sums(&text, manifest, sha256),

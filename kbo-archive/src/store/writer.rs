@@ -51,6 +51,8 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Writing,
+    /// Its manifest is in place, and does not count yet.
+    Published,
     Committed,
     Abandoned,
 }
@@ -80,12 +82,9 @@ pub(super) fn begin(
         Err(TryLockError::WouldBlock) => return Err(StoreError::Taken(id.to_string())),
         Err(TryLockError::Error(error)) => return Err(failed("lock", &claim_path)(error)),
     }
-    // One of a dead run may be there, and say otherwise.
-    let says: &[u8] = if pin.is_some() { CLAIM_OF_PINNED } else { b"" };
-    claim
-        .set_len(0)
-        .and_then(|()| claim.write_all_at(says, 0))
-        .map_err(failed("write", &claim_path))?;
+    // Before the folder, and durable: as long as it is there and not empty, no manifest counts. One of a dead run may be there, and say
+    // otherwise.
+    write_claim(&claim, &claim_path, pin.is_some())?;
     if let Some(day) = dir.parent() {
         ensure_dir(day)?;
     }
@@ -124,20 +123,23 @@ impl Shared {
     fn still_writing(&self) -> Result<(), StoreError> {
         match self.state().phase {
             Phase::Writing => Ok(()),
+            Phase::Published => Err(format(&self.dir, "the backup is about to be committed")),
             Phase::Committed => Err(format(&self.dir, "the backup is committed already")),
             Phase::Abandoned => Err(format(&self.dir, "the backup was abandoned")),
         }
     }
 
-    /// Ends the claim. A claim that stays behind is dead and goes with the next sweep.
-    fn end(&self, phase: Phase) {
+    /// Ends the claim, durably: with it the manifest counts, where there is one.
+    fn end(&self, phase: Phase) -> Result<(), StoreError> {
+        let path = self.layout.claim(&self.id);
+        remove_file(&path)?;
+        if let Some(folder) = path.parent() {
+            sync_dir(folder)?;
+        }
         let mut state = self.state();
         state.phase = phase;
-        let path = self.layout.claim(&self.id);
-        if let Err(error) = remove_file(&path) {
-            tracing::warn!(%error, "a claim stays behind");
-        }
         state.claim = None;
+        Ok(())
     }
 }
 
@@ -164,25 +166,25 @@ impl BackupWriter for DirWriter {
     }
 
     async fn commit(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        self.shared.still_writing()?;
-        let path = self.shared.dir.join(MANIFEST);
-        document::check(manifest, &self.shared.id).map_err(|why| format(&path, why))?;
-        // Written here and not where it may block, because that would need a second copy of a document of many megabytes.
-        // It goes to the page cache only, and by now nothing else is under way.
-        self.commit_written(manifest, |to| document::write(manifest, to)).await
+        self.publish(manifest).await?;
+        self.confirm().await
     }
 
     async fn abandon(&self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
             match shared.state().phase {
-                Phase::Writing => {}
+                Phase::Writing | Phase::Published => {}
                 Phase::Abandoned => return Ok(()),
                 Phase::Committed => return Err(format(&shared.dir, "a committed backup is not abandoned")),
             }
             let _alone = shared.layout.hold()?;
             discard(&shared.dir, &shared.id)?;
-            shared.end(Phase::Abandoned);
+            // One that stays behind is dead and goes with the next sweep.
+            shared.end(Phase::Abandoned).unwrap_or_else(|error| {
+                tracing::warn!(%error, "a claim stays behind");
+                shared.state().phase = Phase::Abandoned;
+            });
             Ok(())
         })
         .await
@@ -193,10 +195,42 @@ impl DirWriter {
     /// Commits a manifest, which has been checked, in the very bytes that it came in.
     pub(super) async fn commit_as(&self, manifest: &Manifest, text: Vec<u8>) -> Result<(), StoreError> {
         self.shared.still_writing()?;
-        self.commit_written(manifest, |to| to.write_all(&text)).await
+        self.publish_written(manifest, |to| to.write_all(&text)).await?;
+        self.confirm().await
     }
 
-    async fn commit_written(
+    /// Puts the manifest in its place, where it counts as soon as it is confirmed.
+    pub(super) async fn publish(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        self.shared.still_writing()?;
+        let path = self.shared.dir.join(MANIFEST);
+        document::check(manifest, &self.shared.id).map_err(|why| format(&path, why))?;
+        // Written here and not where it may block, because that would need a second copy of a document of many megabytes.
+        // It goes to the page cache only, and by now nothing else is under way.
+        self.publish_written(manifest, |to| document::write(manifest, to)).await
+    }
+
+    /// Makes the backup exist, whose manifest is in its place.
+    pub(super) async fn confirm(&self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        blocking(move || {
+            if shared.state().phase != Phase::Published {
+                return Err(format(
+                    &shared.dir,
+                    "the backup has no manifest that could be confirmed",
+                ));
+            }
+            let confirmed = shared.end(Phase::Committed);
+            if confirmed.is_err() {
+                // It may or may not survive a power cut: then it must not be seen now, either.
+                let _ = fs::rename(shared.dir.join(MANIFEST), shared.dir.join(MANIFEST_TEMP));
+                shared.state().phase = Phase::Writing;
+            }
+            confirmed
+        })
+        .await
+    }
+
+    async fn publish_written(
         &self,
         manifest: &Manifest,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -330,7 +364,18 @@ impl Write for Hashed {
     }
 }
 
-/// The commit: from the rename on the backup exists.
+/// What the claim says: whoever finds it beside a manifest knows that nobody has confirmed that. (Those of kbo 0.1.0 are empty, and a
+/// manifest counted from its rename on.)
+const CLAIMED: &[u8] = b"no backup until this file is gone: see docs/ARCHITECTURE.md\n";
+
+fn write_claim(claim: &File, path: &Path, is_pinned: bool) -> Result<(), StoreError> {
+    let says = if is_pinned { CLAIM_OF_PINNED } else { CLAIMED };
+    let written = claim.set_len(0).and_then(|()| claim.write_all_at(says, 0));
+    written.and_then(|()| claim.sync_all()).map_err(failed("write", path))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// The manifest's rename. The claim keeps it from counting.
 fn publish(shared: &Shared, temp_file: &File) -> Result<(), StoreError> {
     let (temp, path) = (shared.dir.join(MANIFEST_TEMP), shared.dir.join(MANIFEST));
     temp_file.sync_all().map_err(failed("write", &temp))?;
@@ -340,6 +385,6 @@ fn publish(shared: &Shared, temp_file: &File) -> Result<(), StoreError> {
         let _ = fs::rename(&path, &temp);
         return Err(error);
     }
-    shared.end(Phase::Committed);
+    shared.state().phase = Phase::Published;
     Ok(())
 }

@@ -130,6 +130,9 @@ pub(crate) enum Command {
     /// Serve a node over stdin and stdout (kbo starts this on the nodes by itself)
     #[command(hide = true)]
     Agent,
+    /// Work on the store's disk for another process, over stdin and stdout (kbo starts this by itself)
+    #[command(hide = true)]
+    StoreAgent,
     /// Print which containers of an engine are Kafka nodes (kbo init starts this on the nodes by itself)
     #[command(hide = true)]
     Survey(SurveyArgs),

@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, text: &str) -> Ended {
             .hint("cluster.id in kbo.toml decides: correct it, and nothing has to be adopted"));
     }
     store_locked(context, "adopt", async {
-        let store = &context.composed.store;
+        let store = &context.composed.held;
         let listed = store.list().await?;
         // A note that is damaged is written anew.
         let before = context.composed.orchestrator.identity(&listed).await.ok();

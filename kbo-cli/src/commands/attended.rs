@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
-use kbo_archive::store::DirStore;
+use kbo_archive::store::ProcessStore;
 use kbo_core::cancel::{Cancel, Urgency};
 use kbo_core::config::Config;
 use kbo_core::config::hooks::Moment;
@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use super::{Context, Ended, Trouble, conduct, kind_of};
 use crate::args::{BackupArgs, Global, Only};
 use crate::hooks::{Facts, HookRun};
-use crate::{hooks, metrics, output};
+use crate::{compose, hooks, metrics, output};
 
 /// What is done.
 #[derive(Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ enum Deed {
 pub(super) struct Attended {
     config: Config,
     file: String,
-    store: DirStore,
+    store: Option<ProcessStore>,
     cancel: Cancel,
     global: Global,
     deed: Deed,
@@ -55,7 +55,7 @@ impl Attended {
                 .unwrap_or_else(|_| file.to_owned())
                 .display()
                 .to_string(),
-            store: DirStore::new(config.storage.cold.clone()),
+            store: compose::process_store(config, &cancel).ok(),
             cancel,
             global: global.clone(),
             deed: Deed::Backup,
@@ -69,7 +69,11 @@ impl Attended {
 
     pub(super) fn of_backup(context: &Context, args: &BackupArgs) -> Self {
         let cancel = context.composed.orchestrator.cancel.clone();
-        Self::backup(&context.config, &context.file, &context.global, cancel, args)
+        Self {
+            // The one that the run has used: what has hung there is not waited for again.
+            store: Some(context.composed.held.clone()),
+            ..Self::backup(&context.config, &context.file, &context.global, cancel, args)
+        }
     }
 
     /// A restore of a backup, or of one of the datasets in it.
@@ -194,16 +198,22 @@ impl Attended {
 
     async fn noted(&self, record: &RunRecord) -> Vec<String> {
         let mut warnings = vec![];
+        let Some(store) = &self.store else {
+            return vec!["what this run came to cannot be noted: the running program cannot be found".to_owned()];
+        };
         // A run that did not come to make a store notes nothing: what a `before` hook has refused may be a disk that is not mounted.
-        if self.store.is_there()
-            && let Err(error) = self.store.note_run(record).await
-        {
+        let noted = match store.is_there().await {
+            Ok(true) => store.note_run(record).await.map(drop),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = noted {
             warnings.push(format!("what this run came to cannot be noted: {}", chain(&error)));
         }
         if let Some(path) = &self.config.metrics_textfile
             && let Err(error) = metrics::write(
                 path,
-                &self.store,
+                store,
                 &self.config.cluster_name,
                 self.config.cluster_id.as_ref(),
                 record,
@@ -249,7 +259,7 @@ impl Attended {
         };
         let of = |shown: fn(&RunRecord) -> String| record.map(shown).unwrap_or_default();
         let schedule = self.schedule.as_ref().map(ToString::to_string);
-        let store = self.store.root().display().to_string();
+        let store = self.config.storage.cold.display().to_string();
         let variables = vec![
             ("KBO_CONFIG", self.file.clone()),
             ("KBO_RUN_OPERATION", command.to_owned()),

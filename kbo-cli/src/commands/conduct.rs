@@ -77,7 +77,7 @@ async fn lock(context: &Context, purpose: &str, wait: Duration) -> Result<Box<dy
     let mut is_told = false;
     loop {
         match orchestrator.store.lock(&orchestrator.name, purpose).await {
-            Err(error @ StoreError::Locked { .. }) if begun.elapsed() < wait => {
+            Err(error @ (StoreError::Locked { .. } | StoreError::Waits { .. })) if begun.elapsed() < wait => {
                 if !is_told && !context.global.quiet {
                     output::error_line(&format!("waiting up to {} s: {}", wait.as_secs(), chain(&error)));
                 }

@@ -66,7 +66,7 @@ async fn captured_bodies(
     let id = show::selected(context, backup, Wanted::Containers(chosen))
         .await?
         .told(context);
-    let manifest = context.composed.store.manifest(&id).await?;
+    let manifest = context.composed.held.manifest(&id).await?;
     let mut bodies = BTreeMap::new();
     for record in manifest
         .nodes

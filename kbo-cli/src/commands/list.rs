@@ -77,7 +77,7 @@ impl Row {
 }
 
 pub(super) async fn run(context: &Context) -> Ended {
-    let listed = context.composed.store.list().await?;
+    let listed = context.composed.held.list().await?;
     let identity = context.composed.orchestrator.identity(&listed).await?;
     let rows: Vec<Row> = listed.iter().map(|backup| Row::of(backup, &identity)).collect();
     let damaged = rows.iter().any(|row| row.damage.is_some());

@@ -110,7 +110,7 @@ impl From<kbo_core::ports::store::StoreError> for Trouble {
         use kbo_core::ports::store::StoreError;
         use kbo_core::ports::stream::StreamError;
         let outcome = match &error {
-            StoreError::Locked { .. } => Outcome::Locked,
+            StoreError::Locked { .. } | StoreError::Waits { .. } => Outcome::Locked,
             StoreError::NoSuchBackup(_) | StoreError::Unsupported { .. } => Outcome::Usage,
             StoreError::Format { .. } => Outcome::Damaged,
             StoreError::DoesNotFit { .. } => Outcome::Refused,
@@ -176,6 +176,7 @@ fn needs(command: &Command) -> Needs {
         | Command::SshSetup(_)
         | Command::Init(_)
         | Command::Survey(_)
+        | Command::StoreAgent
         | Command::Agent => Needs::Look,
         Command::Certs(args) if args.action.is_deployment() => Needs::Change,
         Command::Certs(_) => Needs::Look,
@@ -269,7 +270,7 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::SshSetup(args) => ssh_setup::run(&args, &context.global).await,
         Command::Init(args) => init::run(&args, &context.global).await,
         // These are served before a cluster is composed.
-        Command::Menu | Command::Agent | Command::Survey(_) => {
+        Command::Menu | Command::Agent | Command::StoreAgent | Command::Survey(_) => {
             Err(Trouble::new(Outcome::Usage, "this is started by kbo itself"))
         }
     }

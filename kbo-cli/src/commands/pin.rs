@@ -22,7 +22,7 @@ pub(super) async fn pin(context: &Context, backup: &str, reason: Option<String>)
     let pin = because(reason.as_deref())?;
     let id = show::selected(context, backup, Wanted::WholeOrAny).await?.told(context);
     store_locked(context, "pin", async {
-        let changed = context.composed.store.pin(&id, &pin).await?;
+        let changed = context.composed.held.pin(&id, &pin).await?;
         let verdict = match (changed, &pin.reason) {
             (true, _) => format!("{id} is pinned: it stays until kbo unpin {id}"),
             (false, Some(_)) => format!("{id} was pinned already; the new reason is noted"),
@@ -36,7 +36,7 @@ pub(super) async fn pin(context: &Context, backup: &str, reason: Option<String>)
 pub(super) async fn unpin(context: &Context, backup: &str) -> Ended {
     let id = show::selected(context, backup, Wanted::WholeOrAny).await?.told(context);
     store_locked(context, "unpin", async {
-        let changed = context.composed.store.unpin(&id).await?;
+        let changed = context.composed.held.unpin(&id).await?;
         let verdict = if changed {
             format!("{id} is not pinned any more: it goes when it has had its time (kbo rotate --dry-run)")
         } else {

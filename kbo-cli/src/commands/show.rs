@@ -54,7 +54,7 @@ pub(super) async fn selected(context: &Context, text: &str, wanted: Wanted<'_>) 
         Trouble::new(outcome, error.to_string()).hint(hint)
     };
     let selector: Selector = text.parse().map_err(trouble)?;
-    let listed = context.composed.store.list().await?;
+    let listed = context.composed.held.list().await?;
     let identity = context.composed.orchestrator.identity(&listed).await?;
     let Selected {
         backup,
@@ -91,7 +91,7 @@ pub(super) fn about(manifest: &Manifest) -> String {
 
 pub(super) async fn run(context: &Context, backup: &str, files: bool) -> Ended {
     let id = selected(context, backup, Wanted::WholeOrAny).await?.told(context);
-    let mut manifest = context.composed.store.manifest(&id).await?;
+    let mut manifest = context.composed.held.manifest(&id).await?;
     if context.global.json {
         if !files {
             manifest.archives.iter_mut().for_each(|archive| archive.files.clear());
@@ -99,7 +99,7 @@ pub(super) async fn run(context: &Context, backup: &str, files: bool) -> Ended {
         output::json(&manifest);
     } else {
         let folder = context.composed.store.folder(&id).await?;
-        let listed = context.composed.store.list().await?;
+        let listed = context.composed.held.list().await?;
         let identity = context.composed.orchestrator.identity(&listed).await?;
         let listed = listed.iter().find(|listed| listed.id == id);
         show(&manifest, &folder, listed, &identity, files);

@@ -58,7 +58,7 @@ pub(super) async fn run(context: &Context, args: &ScheduleRoot) -> Ended {
             error: errors.get(&node.name).cloned(),
         })
         .collect();
-    let listed = context.composed.store.list().await?;
+    let listed = context.composed.held.list().await?;
     let identity = orchestrator.identity(&listed).await?;
     // One that cannot be counted on must not pass for the last one.
     let last_good = listed

@@ -268,6 +268,7 @@ mod tests {
             boot_id: String::new(),
             since: now(),
             purpose: "backup".to_owned(),
+            holder: None,
         });
         assert_eq!(seen.lines(now())[1].1, "a run is under way: backup (pid 7 on here)");
     }

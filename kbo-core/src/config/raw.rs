@@ -206,6 +206,9 @@ pub struct RawLimits {
     pub parallel_nodes: Option<usize>,
     /// How long a node waits for a vanished kbo before it brings itself back. Default 120.
     pub lease_grace_seconds: Option<u64>,
+    /// How long the store's disk may take to answer. A run goes on without it after that, and undoes what it has done: the cluster does not
+    /// stay down with the disk. What syncs an archive, or removes or searches whole trees, has twenty times as long. Default 30.
+    pub store_timeout_seconds: Option<u64>,
 }
 
 /// `[log]`

@@ -171,6 +171,11 @@ fn settings(raw: &Raw) -> Result<Settings, ConfigError> {
             raw.limits.lease_grace_seconds,
             default.lease_grace,
         )?,
+        store_timeout: seconds(
+            "limits.store_timeout_seconds",
+            raw.limits.store_timeout_seconds,
+            default.store_timeout,
+        )?,
         parallel_nodes,
         level,
         threads: raw.archive.threads.unwrap_or(default.threads),

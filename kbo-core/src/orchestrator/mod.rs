@@ -59,6 +59,8 @@ pub struct Settings {
     pub isr_timeout: Duration,
     /// How long a node waits for a vanished caller before it undoes its part.
     pub lease_grace: Duration,
+    /// How long the store's disk may take to answer before the run goes on without it.
+    pub store_timeout: Duration,
     /// Pause between two looks at something that is waited for.
     pub poll: Duration,
     /// Nodes worked on side by side.
@@ -86,6 +88,7 @@ impl Default for Settings {
             ready_timeout: Duration::from_secs(300),
             isr_timeout: Duration::from_secs(120),
             lease_grace: Duration::from_secs(120),
+            store_timeout: Duration::from_secs(30),
             poll: Duration::from_millis(200),
             parallel_nodes: 16,
             level: 1,

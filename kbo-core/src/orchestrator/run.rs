@@ -38,6 +38,10 @@ impl StepError {
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             StepError::Node(error) => error.hint.clone(),
+            StepError::Store(StoreError::Unresponsive { .. }) => Some(
+                "this run's end could not be recorded; see to the store's disk (findmnt, dmesg, fsfreeze --unfreeze), then run `kbo recover`"
+                    .to_owned(),
+            ),
             StepError::Store(error) if is_full(error) => Some("make room in the store (storage.cold)".to_owned()),
             _ => None,
         }

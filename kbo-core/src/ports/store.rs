@@ -110,6 +110,9 @@ pub struct LockOwner {
     pub since: Timestamp,
     /// What for (`backup`, `restore 20261122T030000Z` ...).
     pub purpose: String,
+    /// The process that holds the kernel's lock for it, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<u32>,
 }
 
 /// Space of a filesystem, in bytes.
@@ -122,7 +125,7 @@ pub struct Space {
 }
 
 /// A backup in a listing.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Listed {
     /// Its id.
     pub id: BackupId,
@@ -191,6 +194,26 @@ pub enum StoreError {
         cluster: ClusterName,
         /// Who holds it.
         owner: Box<LockOwner>,
+    },
+    /// The lock is held by what is left of a run: a process that waits for the disk and cannot be ended before the disk answers.
+    #[error("the lock of cluster {cluster} is still held by process {pid} of a run that has ended ({} since {}): it waits for the store's disk and ends as soon as the disk answers; see to the disk (findmnt, dmesg, fsfreeze --unfreeze)", owner.purpose, owner.since)]
+    Waits {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Whose lock it was.
+        owner: Box<LockOwner>,
+        /// The process that is left.
+        pid: u32,
+    },
+    /// The store's disk hangs. The process that works on it has been given up, and with it all that the store had in hand.
+    #[error("the disk of the store {store} hangs: no answer within {seconds} s to: {action}")]
+    Unresponsive {
+        /// The store.
+        store: String,
+        /// What it was asked to do.
+        action: String,
+        /// How long it was waited for.
+        seconds: u64,
     },
     /// There is no such backup.
     #[error("there is no backup {0} in the store")]

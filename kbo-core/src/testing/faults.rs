@@ -37,6 +37,8 @@ pub enum Effect {
     Freeze,
     /// The operation never returns; [`Faults::struck`] does, for a test that then drops the run.
     Hang,
+    /// The store's disk hangs: this operation fails so much later, and every later one at once, as after a process that was given up.
+    GiveUp(Duration),
     /// Something else happens, and the operation goes on.
     Call(Arc<dyn Fn() + Send + Sync>),
 }
@@ -50,6 +52,7 @@ impl fmt::Debug for Effect {
             Effect::Away(time) => write!(f, "Away({time:?})"),
             Effect::Freeze => f.write_str("Freeze"),
             Effect::Hang => f.write_str("Hang"),
+            Effect::GiveUp(time) => write!(f, "GiveUp({time:?})"),
             Effect::Call(_) => f.write_str("Call"),
         }
     }
@@ -166,7 +169,7 @@ impl Faults {
             let effect = planned.map(|(_, _, effect)| effect.clone());
             inner.struck += usize::from(effect.is_some());
             match effect {
-                Some(Effect::Die(_)) => drop(inner.dead.insert(ticket.who.clone())),
+                Some(Effect::Die(_) | Effect::GiveUp(_)) => drop(inner.dead.insert(ticket.who.clone())),
                 Some(Effect::Freeze) => drop(inner.frozen.insert(ticket.who.clone())),
                 Some(Effect::Away(time)) => {
                     let until = self.clock.elapsed() + time;
@@ -184,6 +187,10 @@ impl Faults {
             Some(Effect::SlowFail(time, kind)) => {
                 self.clock.sleep(time).await;
                 Err(kind)
+            }
+            Some(Effect::GiveUp(time)) => {
+                self.clock.sleep(time).await;
+                Err(NodeErrorKind::TimedOut)
             }
             Some(Effect::Hang) => {
                 self.hung.notify_one();

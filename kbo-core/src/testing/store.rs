@@ -14,6 +14,7 @@ use crate::ids::{BackupId, ClusterId, ClusterName, RunId};
 use crate::journal::Entry;
 use crate::manifest::{BackupKind, Manifest};
 use crate::ports::journal::Journal;
+use crate::ports::node::NodeErrorKind;
 use crate::ports::store::{
     ArchiveWriter, BackupStore, BackupWriter, Listed, LockOwner, Pin, Space, StoreError, StoreLock, Stored,
 };
@@ -54,6 +55,8 @@ struct Content {
     adopted: BTreeMap<ClusterName, ClusterId>,
     written: u64,
     room: Option<u64>,
+    /// What its disk did not answer, once it has been given up.
+    unanswered: Option<&'static str>,
 }
 
 /// A store in memory. Clones share what is in it.
@@ -159,14 +162,14 @@ impl MemoryStore {
             None => Ok(None),
             Some(faults) => match faults.begin("store", what).await {
                 Ok(ticket) => Ok(Some(ticket)),
-                Err(_) => Err(injected(what)),
+                Err(kind) => Err(self.failed(kind, what)),
             },
         }
     }
 
     async fn end_operation(&self, ticket: Option<Ticket>, what: &'static str) -> Result<(), StoreError> {
         match (&self.faults, ticket) {
-            (Some(faults), Some(ticket)) => faults.end(&ticket).await.map_err(|_| injected(what)),
+            (Some(faults), Some(ticket)) => faults.end(&ticket).await.map_err(|kind| self.failed(kind, what)),
             _ => Ok(()),
         }
     }
@@ -177,19 +180,31 @@ impl MemoryStore {
             faults
                 .strike(ticket, Moment::During)
                 .await
-                .map_err(|_| injected(what))?;
+                .map_err(|kind| self.failed(kind, what))?;
         }
         let result = deed(&mut self.content());
         self.end_operation(ticket, what).await?;
         Ok(result)
     }
-}
 
-fn injected(what: &'static str) -> StoreError {
-    StoreError::Io {
-        action: what,
-        path: "memory".to_owned(),
-        source: std::io::Error::other("injected"),
+    /// A disk that does not answer is given up, and named by what it was asked first.
+    fn failed(&self, kind: NodeErrorKind, what: &'static str) -> StoreError {
+        let mut content = self.content();
+        if kind == NodeErrorKind::TimedOut {
+            content.unanswered.get_or_insert(what);
+        }
+        match content.unanswered {
+            Some(action) => StoreError::Unresponsive {
+                store: "memory".to_owned(),
+                action: action.to_owned(),
+                seconds: 30,
+            },
+            None => StoreError::Io {
+                action: what,
+                path: "memory".to_owned(),
+                source: std::io::Error::other("injected"),
+            },
+        }
     }
 }
 
@@ -206,6 +221,7 @@ impl BackupStore for MemoryStore {
             boot_id: "boot".to_owned(),
             since: jiff::Timestamp::UNIX_EPOCH,
             purpose: purpose.to_owned(),
+            holder: None,
         };
         let taken = self.around("lock", |content| match content.locks.get(cluster.as_str()) {
             Some(owner) => Err(owner.clone()),

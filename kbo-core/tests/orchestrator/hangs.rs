@@ -1,5 +1,6 @@
-//! Nodes that hang, restart or reboot in the middle of a run.
+//! Nodes that hang, restart or reboot in the middle of a run, and a store that hangs.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kbo_core::ports::node::ContainerState;
@@ -96,6 +97,67 @@ async fn a_node_that_hangs_for_good_keeps_no_other_node_down_and_is_named() {
             faults.mend();
             scene.check_recovery(&label).await;
             scene.check_next_backup(&label).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_in_the_window_keeps_the_cluster_down_no_longer_than_its_deadline() {
+    const DEADLINE: Duration = Duration::from_secs(30);
+    let shape = Shape::new(3, 0, 2);
+    for job in [BACKUP, RESTORE] {
+        let undisturbed = Scene::new(shape, job).await;
+        let usual = undisturbed.run(&undisturbed.orchestrator(None)).await.window_seconds;
+        let operations = Scene::operations(shape, job).await;
+        let first_stop = operations.iter().position(|what| what.ends_with(": stop"));
+        let closed = operations.iter().rposition(|what| what == "store: close");
+        let mut asked = BTreeSet::new();
+        for (at, what) in operations.iter().enumerate().skip(first_stop.expect("a stop")) {
+            let Some(what) = what.strip_prefix("store: ") else {
+                continue;
+            };
+            // After: what the disk took and did not answer, as a frozen one does when it thaws.
+            for moment in [Moment::Before, Moment::After] {
+                let label = format!("{job:?}: the store hangs {moment:?} operation {at}, {what}");
+                let scene = Scene::new(shape, job).await;
+                let faults = Faults::none(scene.cluster.clock()).and(at, moment, Effect::GiveUp(DEADLINE));
+                let report = scene.run(&scene.orchestrator(Some(&faults))).await;
+                assert_ne!(report.outcome, Outcome::NeedsPerson, "{label}\n{report:#?}");
+                scene.check(&report, &label);
+                let told: Vec<String> = report.failures.iter().map(ToString::to_string).collect();
+                let words = format!("hangs: no answer within 30 s to: {what}");
+                if report.outcome.is_done() {
+                    // Committed, or kept; what is only looked at once the journal is closed may stay unknown.
+                    let is_told = report.warnings.iter().any(|warning| warning.contains(&words));
+                    assert!(is_told || Some(at) > closed, "{label}\n{report:#?}");
+                } else {
+                    assert!(told.iter().any(|told| told.contains(&words)), "{label}\n{report:#?}");
+                    let hints = report.failures.iter().filter_map(|failure| failure.hint.as_deref());
+                    assert!(
+                        hints.into_iter().any(|hint| hint.contains("kbo recover")),
+                        "{label}\n{report:#?}"
+                    );
+                }
+                // Undoing starts what was stopped: that takes no longer than starting it after the work.
+                let most = DEADLINE.as_secs_f64() + 2.0 * usual.expect("a window");
+                assert!(
+                    report.window_seconds.is_none_or(|seconds| seconds <= most),
+                    "{label}\n{report:#?}"
+                );
+                faults.mend();
+                scene.check_recovery(&label).await;
+                scene.check_next_backup(&label).await;
+                asked.insert(what.to_owned());
+            }
+        }
+        assert!(asked.contains("append"), "{asked:?}");
+        if job == BACKUP {
+            assert!(
+                ["create", "write", "finish", "commit"]
+                    .iter()
+                    .all(|what| asked.contains(*what)),
+                "{asked:?}"
+            );
         }
     }
 }

@@ -495,14 +495,16 @@ fn append(file: &mut File, duty: &Duty) -> std::io::Result<()> {
 /// The last line that was written to its end.
 fn last_line(path: &Path) -> std::io::Result<Option<Duty>> {
     let mut text = String::new();
-    File::open(path)?.take(1 << 20).read_to_string(&mut text)?;
+    kbo_archive::regular::open(path)?
+        .take(1 << 20)
+        .read_to_string(&mut text)?;
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     Ok(whole.lines().rev().find_map(|line| serde_json::from_str(line).ok()))
 }
 
 /// Whether a living agent holds the file.
 fn is_locked(path: &Path) -> bool {
-    match File::open(path) {
+    match kbo_archive::regular::open(path) {
         Ok(file) => matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)),
         Err(_) => false,
     }

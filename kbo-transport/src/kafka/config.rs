@@ -418,7 +418,7 @@ fn read_properties(path: &Path) -> Result<Option<Quiet>, NodeError> {
     };
     // Room for all of it at once: a buffer that grows would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
-    std::fs::File::open(path)
+    kbo_archive::regular::open(path)
         .and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes))
         .map_err(failed)?;
     Ok(Some(properties::parse_bytes(&bytes)))

@@ -1,6 +1,6 @@
 //! The connection: TCP, handshake, and the host's key. Nothing of ours is sent before that key is accepted.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 
@@ -93,7 +93,12 @@ fn dial(settings: &SshSettings) -> Result<TcpStream, NodeError> {
 }
 
 pub(super) fn read_known_hosts(path: &Path) -> Result<KnownHosts, NodeError> {
-    match std::fs::read(path) {
+    let read = kbo_archive::regular::open(path).and_then(|mut file| {
+        let mut bytes = vec![];
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    });
+    match read {
         Ok(bytes) => Ok(KnownHosts::parse(&String::from_utf8_lossy(&bytes))),
         // The same as an empty one: no host is known.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(KnownHosts::default()),

@@ -1,6 +1,6 @@
 //! A private key's file, looked at before libssh2 does: its errors name neither the file nor what is wrong with it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -24,7 +24,7 @@ impl KeyFile {
         let shown = path.display();
         let refused = |text: String| NodeError::new(NodeErrorKind::Refused, text);
         let mut text = String::new();
-        let read = File::open(path).and_then(|file| {
+        let read = kbo_archive::regular::open(path).and_then(|file| {
             let meta = file.metadata()?;
             file.take(LONGEST).read_to_string(&mut text)?;
             Ok(meta)

@@ -117,7 +117,7 @@ impl Source {
         let names = names.chain(manifest.archives.iter().map(|archive| archive.name.as_str()));
         let open = |name: &str| {
             let path = dir.join(name);
-            let file = File::open(&path).map_err(|error| match error.kind() {
+            let file = crate::regular::open(&path).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => format(&path, "the backup is damaged: it is missing"),
                 _ => failed("open", &path)(error),
             })?;

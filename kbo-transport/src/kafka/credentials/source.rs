@@ -131,7 +131,7 @@ pub(super) fn read(path: &Path, most: u64) -> Result<Option<Zeroizing<Vec<u8>>>,
     // Room for all of it at once: a buffer that grows would leave copies behind.
     let room = usize::try_from(length).unwrap_or(0) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    std::fs::File::open(path)
+    kbo_archive::regular::open(path)
         .and_then(|file| file.take(most).read_to_end(&mut bytes))
         .map_err(|error| failed(error.to_string()))?;
     Ok(Some(bytes))
