@@ -88,6 +88,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("dockerd", "docker.io"),
     ("systemd-analyze", "systemd"),
     ("cron", "cron"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("fsfreeze", "util-linux"),
     // Those whose stores kbo's are compared with; pyjks is installed by the tests, and one of its parts is compiled.
     ("openssl", "openssl"),
     ("keytool", "default-jdk-headless"),

@@ -181,3 +181,33 @@ fn leases_of_the_dead_that_only_had_a_work_folder_do_not_keep_it() {
     drop(three);
     assert_eq!(two.runs_of_others().unwrap(), [run(2)]);
 }
+
+/// Leases of a restore that version 0.1.0 had swapped in on a real cluster when it was killed; never replaced.
+#[tokio::test]
+async fn a_standing_lease_of_version_0_1_0_is_adopted_with_all_that_it_has_to_undo() {
+    for (node, name, waits) in [
+        (
+            "kafka-broker-1",
+            "lease-20261129T075513Z-kafka-broker-1.2e6-18ec74ed1088433a.json",
+            3,
+        ),
+        (
+            "kafka-controller-1",
+            "lease-20261129T075513Z-kafka-controller-1.27b-18ec74ed1684d567.json",
+            0,
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join(".kbo");
+        fs::create_dir(&folder).unwrap();
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/0.1.0").join(name);
+        fs::copy(golden, folder.join(name)).unwrap();
+        let mut leases = leases(dir.path(), node, "y");
+        let run: RunId = "20261129T075513Z".parse().unwrap();
+        assert_eq!(leases.adopt_dead(&ours()).await.unwrap(), [run.clone()]);
+        let duty = leases.duties().remove(0);
+        assert_eq!((duty.run, duty.start, duty.stopping), (run, true, false));
+        assert_eq!(duty.swapped, [Dataset::Config, Dataset::Data]);
+        assert_eq!((duty.wait_for.len(), duty.owner, duty.agreed), (waits, None, false));
+    }
+}
