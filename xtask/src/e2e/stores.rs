@@ -48,7 +48,17 @@ fn each_its_own(world: &mut World) -> Result<()> {
     }
     kbo.expect(0, &["certs", "deploy"])?;
     on_nodes(&world.lab, &output)?;
-    kbo.expect(0, &["certs", "deploy", "--rollback"])?;
+    // They got their stores in two deployments, and go back in two.
+    kbo.expect(3, &["certs", "deploy", "--rollback"])?
+        .says("different deployments")?;
+    let names: Vec<String> = world.lab.nodes().iter().map(|node| node.name.clone()).collect();
+    let others: Vec<&str> = names
+        .iter()
+        .map(String::as_str)
+        .filter(|name| *name != stopped)
+        .collect();
+    kbo.expect(0, &[&["certs", "deploy", "--rollback"], &others[..]].concat())?;
+    kbo.expect(0, &["certs", "deploy", "--rollback", &stopped])?;
     if sums(&world.lab)? != first {
         bail!("after the way back the stores are not those of before");
     }
