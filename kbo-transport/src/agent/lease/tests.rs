@@ -204,7 +204,7 @@ async fn a_standing_lease_of_version_0_1_0_is_adopted_with_all_that_it_has_to_un
         fs::copy(golden, folder.join(name)).unwrap();
         let mut leases = leases(dir.path(), node, "y");
         let run: RunId = "20261129T075513Z".parse().unwrap();
-        assert_eq!(leases.adopt_dead(&ours()).await.unwrap(), [run.clone()]);
+        assert_eq!(leases.adopt_dead(&ours()).await.unwrap(), std::slice::from_ref(&run));
         let duty = leases.duties().remove(0);
         assert_eq!((duty.run, duty.start, duty.stopping), (run, true, false));
         assert_eq!(duty.swapped, [Dataset::Config, Dataset::Data]);
