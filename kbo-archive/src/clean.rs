@@ -9,6 +9,7 @@ use kbo_core::inventory::Role;
 use kbo_core::ports::node::{CleanDir, CleanReport, CleanRequest, CleanStopProof};
 
 use crate::error::{At, Error};
+use crate::kept::{self, Why};
 use crate::lock;
 use crate::rules::{DirClass, dir_class};
 use crate::swap;
@@ -109,19 +110,27 @@ fn remove_one(spec: &DirSpec, request: &CleanRequest, report: &mut CleanReport) 
     let place = Place::of(spec)?;
     crate::facts::remove_probes(&place);
     let runs: Vec<RunId> = match request {
-        CleanRequest::Run(run) => vec![run.clone()],
-        CleanRequest::RunKeepingPrevious(run) => {
-            if let Some(replaced) = swap::replaced(run, &place)? {
-                let previous = place.previous(run);
-                if fs::symlink_metadata(&previous).is_ok() {
-                    return Err(Error::state(format!("{} is there already", previous.display())));
-                }
-                fs::rename(&replaced, &previous).at("rename", &replaced)?;
-                sync_dir(&place.parent)?;
-                report.kept.push(previous.display().to_string());
+        CleanRequest::Run(run) => {
+            // What took the place of a kept directory stands beside the live one, and goes too.
+            if let Some(replaced) = swap::replaced(run, &place)?.filter(|path| path.parent() == Some(&place.parent)) {
+                kept::take_in(&place, run, &replaced)?;
             }
             vec![run.clone()]
         }
+        CleanRequest::RunKeepingPrevious(run) => {
+            let to = kept::keep(&place, run, Why::Asked)?;
+            report.kept.extend(to.map(|to| to.display().to_string()));
+            vec![run.clone()]
+        }
+        CleanRequest::RunKeepingUntilReady(run) => {
+            let to = kept::keep(&place, run, Why::NotReady)?;
+            report.kept.extend(to.map(|to| to.display().to_string()));
+            vec![run.clone()]
+        }
+        CleanRequest::Kept(run) => match kept::remove(&place, run)? {
+            Some(_) => vec![run.clone()],
+            None => vec![],
+        },
         CleanRequest::Orphans { keep } => place.runs()?.into_iter().filter(|run| !keep.contains(run)).collect(),
     };
     for run in runs {

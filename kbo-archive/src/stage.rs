@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{At, Error};
+use crate::kept;
 use crate::reader::{self, Expected, Handler};
 use crate::records;
 use crate::swap;
@@ -26,12 +27,23 @@ pub(crate) struct Staged {
     pub(crate) label: String,
     /// Inode of the staged directory: wherever it is found after a rename, it is this one.
     pub(crate) ino: u64,
+    /// Where it stands beside the directory, for one that an earlier run replaced and kept; else it stands in the work folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kept_as: Option<String>,
 }
 
 impl Staged {
-    /// Where the staged directory stands before the swap, and the replaced one after it.
+    /// Where a directory is unpacked, to be staged.
     pub(crate) fn dir(place: &Place, run: &RunId) -> PathBuf {
         place.folder(run).join("stage")
+    }
+
+    /// Where the staged directory stands before the swap, and the replaced one after it.
+    pub(crate) fn stands(&self, place: &Place) -> PathBuf {
+        match &self.kept_as {
+            Some(name) => place.parent.join(name),
+            None => Self::dir(place, &self.run),
+        }
     }
 
     fn marker(place: &Place, run: &RunId) -> PathBuf {
@@ -49,8 +61,13 @@ impl Staged {
             Err(error) if work::is_gone(&error) => return Ok(None),
             Err(error) => return Err(error).at("read", &path),
         };
-        let staged = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::Damaged(format!("{} is damaged: {error}", path.display())))?;
+        let damaged = |why: String| Error::Damaged(format!("{} is damaged: {why}", path.display()));
+        let staged: Self = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        // It is renamed over what is live: nothing but what kbo itself named so.
+        let stray = staged.kept_as.as_ref().filter(|name| kept::parse(place, name).is_none());
+        if let Some(name) = stray {
+            return Err(damaged(format!("{name:?} is nothing that kbo keeps")));
+        }
         Ok(Some(staged))
     }
 
@@ -168,6 +185,20 @@ fn declare(place: &Place, run: &RunId, label: &str) -> Result<(), Error> {
         run: run.clone(),
         label: label.to_owned(),
         ino: meta.ino(),
+        kept_as: None,
+    }
+    .write(place)?;
+    place.sync(run)
+}
+
+/// Declares a directory staged that an earlier run kept beside the live one.
+pub(crate) fn declare_kept(place: &Place, run: &RunId, label: &str, kept: &Path) -> Result<(), Error> {
+    let meta = fs::symlink_metadata(kept).at("look at", kept)?;
+    Staged {
+        run: run.clone(),
+        label: label.to_owned(),
+        ino: meta.ino(),
+        kept_as: kept.file_name().and_then(|name| name.to_str()).map(str::to_owned),
     }
     .write(place)?;
     place.sync(run)

@@ -35,7 +35,7 @@ impl Side {
         let live = look(&place.live)?;
         Ok(Some(Self {
             dataset: spec.dataset,
-            stage: Staged::dir(&place, run),
+            stage: staged.stands(&place),
             place,
             staged,
             live,
@@ -231,9 +231,17 @@ pub(crate) fn replaced(run: &RunId, place: &Place) -> Result<Option<PathBuf>, Er
     let Some(staged) = Staged::read(place, run)? else {
         return Ok(None);
     };
-    let stage = Staged::dir(place, run);
+    let stage = staged.stands(place);
     let swapped = look(&place.live)?.is_some_and(|live| staged.is(&live));
     Ok((swapped && look(&stage)?.is_some()).then_some(stage))
+}
+
+/// Whether what the run staged is the live directory.
+pub(crate) fn is_swapped(run: &RunId, place: &Place) -> Result<bool, Error> {
+    let Some(staged) = Staged::read(place, run)? else {
+        return Ok(false);
+    };
+    Ok(look(&place.live)?.is_some_and(|live| staged.is(&live)))
 }
 
 fn look(path: &Path) -> Result<Option<Metadata>, Error> {

@@ -78,13 +78,6 @@ impl Place {
         self.root().join(run.as_str()).join(&self.slug)
     }
 
-    /// Where the replaced directory goes when it is to be kept.
-    pub fn previous(&self, run: &RunId) -> PathBuf {
-        let mut name = self.live.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".previous-{run}"));
-        self.parent.join(name)
-    }
-
     /// Creates the work folder of a run, mode 0700, if it is not there.
     ///
     /// # Errors

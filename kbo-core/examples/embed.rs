@@ -102,7 +102,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         manifest: store.manifest(&id).await?,
         datasets: kind.datasets().to_vec(),
         other_cluster: false,
-        keep_previous: false,
+        previous: kbo_core::plan::Previous::UntilReady,
     };
     let prepared = orchestrator.prepare_restore(request).await;
     let report = orchestrator.execute(prepared).await;

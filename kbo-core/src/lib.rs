@@ -10,6 +10,7 @@ pub mod ids;
 pub mod import;
 pub mod inventory;
 pub mod journal;
+pub mod kept;
 pub mod last_run;
 pub mod machine;
 pub mod manifest;

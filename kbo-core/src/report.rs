@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BackupId, NodeName, RunId};
+use crate::kept::Kept;
 use crate::machine::{Operation, Phase};
 use crate::manifest::BackupKind;
 use crate::orchestrator::Rotation;
@@ -165,6 +166,12 @@ pub struct Report {
     /// What the rotation after a backup did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
+    /// What nodes keep of the data that this run, or an earlier one, replaced.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
+    /// What earlier runs had replaced and this one has removed, for its nodes have proven ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub discarded: Vec<Kept>,
     /// What a person should know though the run went on.
     pub warnings: Vec<String>,
     /// What a person has to look at though the run is done; not empty where the outcome is [`Outcome::Attention`].

@@ -1,6 +1,6 @@
 //! What reverses an unfinished run, read off its journal alone: the running process and `kbo recover` undo alike.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::NodeName;
 use crate::inventory::{Cluster, Dataset};
@@ -29,6 +29,8 @@ struct Told<'a> {
     committed: bool,
     operational: bool,
     taken_over: bool,
+    /// What is kept of each node's replaced data, where its removal has been begun.
+    cleaned: BTreeMap<NodeName, bool>,
 }
 
 impl<'a> Told<'a> {
@@ -65,7 +67,7 @@ impl<'a> Told<'a> {
             Step::Snapshot { node, .. } | Step::Stage { node, .. } | Step::Format { node } => {
                 self.worked_on.insert(node.clone());
             }
-            Step::Swap { node, datasets } => {
+            Step::Swap { node, datasets, .. } => {
                 self.worked_on.insert(node.clone());
                 self.swapped.push((node.clone(), datasets.clone()));
             }
@@ -76,7 +78,11 @@ impl<'a> Told<'a> {
             }
             Step::Archive { .. } => self.backup_begun = true,
             // From here on the replaced data may be half removed: there is no way back, and no need for one.
-            Step::Clean { .. } | Step::DropReplaced { .. } if !undoing => self.operational = true,
+            Step::Clean { node, until_ready, .. } if !undoing => {
+                self.operational = true;
+                self.cleaned.insert(node.clone(), *until_ready);
+            }
+            Step::DropReplaced { .. } if !undoing => self.operational = true,
             _ => {}
         }
     }
@@ -153,9 +159,14 @@ pub fn undo_steps(entries: &[Entry], cluster: &Cluster) -> Vec<Step> {
         .filter(|node| told.worked_on.contains(&node.name));
     // Replaced data that the operator wanted to keep are kept, unless they are in their old place again.
     let keep_previous = told.operational && plan.keeps_previous();
+    // A restore that ended before it had looked at the whole cluster has proven nothing by itself. Of a format what was replaced was
+    // given up beforehand.
+    let is_kept = told.operational && plan.operation == Operation::Restore && !plan.discard_previous && !keep_previous;
+    let until_ready = |name: &NodeName| is_kept && told.cleaned.get(name).copied().unwrap_or(true);
     steps.extend(worked_on.map(|node| Step::Clean {
         node: node.name.clone(),
         keep_previous,
+        until_ready: until_ready(&node.name),
     }));
     if told.backup_begun && !told.committed {
         steps.push(Step::Abandon);

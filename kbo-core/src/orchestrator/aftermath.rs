@@ -141,7 +141,7 @@ impl Run<'_> {
 
     pub(super) fn swapped_datasets(&self, name: &NodeName) -> Vec<Dataset> {
         let of_node = |step: &Step| match step {
-            Step::Swap { node, datasets } if node == name => Some(datasets.clone()),
+            Step::Swap { node, datasets, .. } if node == name => Some(datasets.clone()),
             _ => None,
         };
         self.prepared.plan.steps().filter_map(of_node).flatten().collect()

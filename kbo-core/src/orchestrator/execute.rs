@@ -248,6 +248,7 @@ impl Run<'_> {
             phase,
         };
         self.abandon_unfinished().await;
+        self.look_after_kept(phase).await;
         self.warn_of_space_on_nodes(phase).await;
         if phase == Phase::Stuck {
             // The journal stays open for `kbo recover`, and the leases are not given back: nodes that this run stopped and

@@ -295,7 +295,10 @@ fn purpose(plan: &Plan) -> String {
     match (plan.operation, &plan.backup) {
         (Operation::ColdBackup | Operation::HotBackup, _) => "backup".to_owned(),
         (Operation::Restore, Some((id, _))) => format!("restore of {id}"),
-        (Operation::Restore, None) => "restore".to_owned(),
+        (Operation::Restore, None) => match plan.previous_of() {
+            Some(run) => format!("return to what run {run} replaced"),
+            None => "restore".to_owned(),
+        },
         (Operation::Stop, _) => "stop".to_owned(),
         (Operation::Start, _) => "start".to_owned(),
         (Operation::Restart, _) => "restart".to_owned(),

@@ -11,6 +11,7 @@ mod execute;
 mod gated;
 mod gather;
 mod keeping;
+mod kept;
 mod outcome;
 mod phases;
 mod prepare;
@@ -34,7 +35,7 @@ use crate::container::Body;
 use crate::ids::{ClusterId, ClusterName, NodeName};
 use crate::inventory::{Cluster, Dataset};
 use crate::manifest::Manifest;
-use crate::plan::{Plan, Prior};
+use crate::plan::{Plan, Previous, Prior};
 use crate::ports::clock::Clock;
 use crate::ports::monitor::Monitor;
 use crate::ports::node::{ContainerReport, FormatRequest, NodeError, NodeFacts, NodeTransport, Owner, PartitionState};
@@ -45,6 +46,7 @@ use crate::retention::Policies;
 pub use containers::{Formatting, Quorum, RunRequest};
 pub use gather::Facts;
 pub use keeping::LeftOnNode;
+pub use kept::KeptNow;
 pub use recover::Recovered;
 pub use rotation::{Rotation, RotationRequest, condition};
 
@@ -171,6 +173,6 @@ pub struct RestoreRequest {
     pub datasets: Vec<Dataset>,
     /// Restore though the cluster's id is another one.
     pub other_cluster: bool,
-    /// Keep the replaced data beside the live ones.
-    pub keep_previous: bool,
+    /// What becomes of the replaced data.
+    pub previous: Previous,
 }

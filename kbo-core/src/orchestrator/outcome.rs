@@ -2,8 +2,9 @@
 
 use super::Prepared;
 use super::run::Harvest;
-use crate::ids::{BackupId, NodeName};
+use crate::ids::{BackupId, NodeName, RunId};
 use crate::journal::Entry;
+use crate::kept::Kept;
 use crate::machine::{Operation, Phase};
 use crate::manifest::ArchiveRecord;
 use crate::report::{Failure, NodeReport, Outcome, Report};
@@ -74,6 +75,8 @@ pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Repo
         stored_bytes: nodes.iter().map(|node| node.stored_bytes).sum(),
         nodes,
         rotation: None,
+        kept: harvest.kept,
+        discarded: harvest.discarded,
         warnings: harvest.warnings.into_iter().chain(harvest.damage).collect(),
         attention: harvest.attention,
         unclean: harvest
@@ -86,16 +89,45 @@ pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Repo
         failures: harvest.failures,
         verdict: String::new(),
     };
-    report.verdict = verdict(&report, id.as_ref(), &damage, kept);
+    let previous_of = prepared.plan.previous_of();
+    report.verdict = verdict(&report, id.as_ref(), previous_of, &damage, kept);
+    report.verdict.push_str(&told_of_kept(&report));
     report
 }
 
+/// What is kept of replaced data, and the way back; for a restore what it has kept itself, for a start that failed what it may go back
+/// to.
+fn told_of_kept(report: &Report) -> String {
+    let is_own = |kept: &&Kept| kept.run == report.run && kept.until_ready;
+    if report.operation == Operation::Restore {
+        let own = report.kept.iter().find(is_own);
+        return own.filter(|_| report.outcome.is_done()).map_or_else(String::new, |kept| {
+            format!("; {kept} is kept until all of these nodes were ready: {}", kept.commands())
+        });
+    }
+    let starts = matches!(report.operation, Operation::Start | Operation::Restart | Operation::Run);
+    let failed = matches!(report.outcome, Outcome::Failed | Outcome::NeedsPerson | Outcome::Interrupted);
+    match report.kept.first().filter(|kept| starts && failed && kept.until_ready) {
+        Some(kept) => format!("; {kept} is still kept: {}", kept.commands()),
+        None => String::new(),
+    }
+}
+
 /// One sentence for a person at night.
-fn verdict(report: &Report, id: Option<&BackupId>, damage: &[String], kept: bool) -> String {
+fn verdict(
+    report: &Report,
+    id: Option<&BackupId>,
+    previous_of: Option<&RunId>,
+    damage: &[String],
+    kept: bool,
+) -> String {
     let id = id.map(ToString::to_string).unwrap_or_default();
     let what = match report.operation {
         Operation::ColdBackup | Operation::HotBackup => format!("backup {id}"),
-        Operation::Restore => format!("restore of {id}"),
+        Operation::Restore => match previous_of {
+            Some(run) => format!("return to what run {run} replaced"),
+            None => format!("restore of {id}"),
+        },
         Operation::Stop => "stop".to_owned(),
         Operation::Start => "start".to_owned(),
         Operation::Restart => "restart".to_owned(),

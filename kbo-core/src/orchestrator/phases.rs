@@ -74,7 +74,7 @@ impl Run<'_> {
                     return Ok(());
                 }
                 if planned.phase == Phase::Cleaning {
-                    self.sweep_step(step).await;
+                    self.sweep_step(&self.as_it_turned_out(step)).await;
                     continue;
                 }
                 let result = self.step(step).await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::containers::accept;
+use super::kept::stays;
 use super::{BackupRequest, Facts, Orchestrator, Prepared, RestoreRequest};
 use crate::ids::{BackupId, NodeName, RunId};
 use crate::inventory::{Dataset, Node};
@@ -12,7 +13,7 @@ use crate::plan::{Plan, Step};
 use crate::ports::monitor::MonitorEvent;
 use crate::ports::node::{DirFacts, LinkProbe};
 use crate::preflight::COPY_RATE;
-use crate::preflight::{Finding, Purpose, Severity, kept_by_another};
+use crate::preflight::{Finding, Purpose, Severity, kept_by_another, refuses};
 use crate::text::some_of;
 
 impl Orchestrator {
@@ -54,7 +55,7 @@ impl Orchestrator {
             manifest,
             datasets,
             other_cluster,
-            keep_previous,
+            previous,
         } = request;
         let restored = |archive: &&ArchiveRecord| datasets.contains(&archive.dataset);
         let need = manifest
@@ -73,7 +74,8 @@ impl Orchestrator {
         let mut facts = self.look(&purpose, &[Dataset::Config, Dataset::Data]).await;
         facts.findings.splice(0..0, self.fit(&manifest, &datasets));
         let run = RunId::at(self.clock.now());
-        let plan = Plan::restore(run, &manifest, &datasets, keep_previous, &self.cluster, &facts.prior);
+        let mut plan = Plan::restore(run, &manifest, &datasets, previous, &self.cluster, &facts.prior);
+        plan.notes.extend(previous.note(&plan).or_else(|| stays(&plan, &facts)));
         prepared(plan, facts, Some(manifest))
     }
 
@@ -233,8 +235,9 @@ fn copied_window(facts: &Facts) -> Option<String> {
 
 pub(super) fn prepared(plan: Plan, facts: Facts, source: Option<Manifest>) -> Prepared {
     let mut findings = facts.findings;
-    let moves_data = |step: &Step| matches!(step, Step::Archive { .. } | Step::Stage { .. });
-    if (plan.operation.makes_backup() || plan.operation == Operation::Restore) && !plan.steps().any(moves_data) {
+    let moves_data = |step: &Step| matches!(step, Step::Archive { .. } | Step::Stage { .. } | Step::Swap { .. });
+    let moves_none = !plan.steps().any(moves_data) && !refuses(&findings);
+    if (plan.operation.makes_backup() || plan.operation == Operation::Restore) && moves_none {
         findings.push(Finding {
             severity: Severity::Refusal,
             node: None,

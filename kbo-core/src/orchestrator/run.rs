@@ -12,6 +12,7 @@ use super::{Orchestrator, Prepared};
 use crate::ids::{NodeName, RunId};
 use crate::inventory::Node;
 use crate::journal::Entry;
+use crate::kept::Kept;
 use crate::machine::Operation;
 use crate::manifest::{ArchiveRecord, Window};
 use crate::plan::Step;
@@ -85,6 +86,10 @@ pub(super) struct Harvest {
     pub(super) committed: bool,
     /// Nodes that have undone their part of the run alone while it went on.
     pub(super) lost: bool,
+    /// What nodes keep after the run of what it, or earlier ones, replaced.
+    pub(super) kept: Vec<Kept>,
+    /// What earlier runs had replaced and this one has removed.
+    pub(super) discarded: Vec<Kept>,
     /// Nodes that could not be told that the run is kept, and why.
     pub(super) unforgotten: BTreeMap<NodeName, NodeError>,
 }

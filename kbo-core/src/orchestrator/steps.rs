@@ -64,10 +64,15 @@ impl Run<'_> {
             Step::Archive { node, dataset } => self.archive(node, *dataset).await,
             Step::Commit => self.commit().await,
             Step::Stage { node, dataset } => self.stage(node, *dataset).await,
-            Step::Swap { node, datasets } => {
+            Step::Swap {
+                node,
+                datasets,
+                previous_of,
+            } => {
                 let request = SwapRequest {
                     run: run(),
                     datasets: datasets.clone(),
+                    previous_of: previous_of.clone(),
                 };
                 Ok(StepOutcome::Swap(self.o.transport(node)?.swap(&request).await?))
             }
@@ -75,14 +80,19 @@ impl Run<'_> {
                 let request = SwapRequest {
                     run: run(),
                     datasets: datasets.clone(),
+                    previous_of: None,
                 };
                 Ok(StepOutcome::Swap(self.o.transport(node)?.swap_back(&request).await?))
             }
-            Step::Clean { node, keep_previous } => {
-                let request = if *keep_previous {
-                    CleanRequest::RunKeepingPrevious(run())
-                } else {
-                    CleanRequest::Run(run())
+            Step::Clean {
+                node,
+                keep_previous,
+                until_ready,
+            } => {
+                let request = match (keep_previous, until_ready) {
+                    (true, _) => CleanRequest::RunKeepingPrevious(run()),
+                    (false, true) => CleanRequest::RunKeepingUntilReady(run()),
+                    (false, false) => CleanRequest::Run(run()),
                 };
                 self.o.transport(node)?.clean(&request).await?;
                 Ok(StepOutcome::Done)
@@ -174,7 +184,7 @@ impl Run<'_> {
     }
 
     /// node.ids as meta.properties tells them, or the restored backup did.
-    fn node_ids(&self, nodes: &[&Node]) -> BTreeSet<i32> {
+    pub(super) fn node_ids(&self, nodes: &[&Node]) -> BTreeSet<i32> {
         let from_facts = |name: &NodeName| {
             let facts = self.prepared.facts.get(name)?.as_ref().ok()?;
             facts.dirs.iter().find_map(|dir| dir.meta.as_ref()?.node_id)

@@ -23,6 +23,7 @@ impl Plan {
             about: vec![],
             phases: phases(operation, steps_of),
             notes: vec![],
+            discard_previous: false,
         }
     }
 
@@ -106,12 +107,14 @@ impl Plan {
                 .map(|node| Step::Swap {
                     node,
                     datasets: vec![Dataset::Data],
+                    previous_of: None,
                 })
                 .collect(),
             Phase::Cleaning => nodes()
                 .map(|node| Step::Clean {
                     node,
                     keep_previous: false,
+                    until_ready: false,
                 })
                 .collect(),
             _ => vec![],

@@ -73,6 +73,9 @@ pub enum Step {
         node: NodeName,
         /// Of what.
         datasets: Vec<Dataset>,
+        /// What this earlier run replaced and kept, instead of what is staged.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        previous_of: Option<RunId>,
     },
     /// Undo a swap.
     SwapBack {
@@ -87,6 +90,9 @@ pub enum Step {
         node: NodeName,
         /// Whether replaced data are kept beside the live ones.
         keep_previous: bool,
+        /// Whether they are kept until the node has been ready.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        until_ready: bool,
     },
     /// Remove the unfinished backup from the store.
     Abandon,
@@ -164,18 +170,37 @@ impl fmt::Display for Step {
             Step::Archive { node, dataset } => write!(f, "archive {dataset} of {node}"),
             Step::Commit => f.write_str("commit the manifest"),
             Step::Stage { node, dataset } => write!(f, "stage {dataset} of {node}"),
-            Step::Swap { node, datasets } => write!(f, "swap {} of {node}", list(datasets)),
+            Step::Swap {
+                node,
+                datasets,
+                previous_of: None,
+            } => write!(f, "swap {} of {node}", list(datasets)),
+            Step::Swap {
+                node,
+                datasets,
+                previous_of: Some(run),
+            } => write!(
+                f,
+                "put back {} of {node} as run {run} had replaced it",
+                list(datasets)
+            ),
             Step::SwapBack { node, datasets } => write!(f, "swap back {} of {node}", list(datasets)),
             Step::Clean {
                 node,
                 keep_previous: false,
+                until_ready: false,
             } => write!(f, "remove the work folder on {node}"),
             Step::Clean {
                 node,
                 keep_previous: true,
+                ..
             } => {
                 write!(f, "remove the work folder on {node}, keeping the replaced data")
             }
+            Step::Clean { node, .. } => write!(
+                f,
+                "remove the work folder on {node}, keeping the replaced data until it has been ready"
+            ),
             Step::Abandon => f.write_str("remove the unfinished backup from the store"),
             Step::Create { node, replace: false } => write!(f, "create the container of {node}"),
             Step::Create { node, replace: true } => {
@@ -232,6 +257,21 @@ pub struct Plan {
     /// What the operator should know beforehand.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// What is replaced is removed at once, ready or not: the operator says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discard_previous: bool,
+}
+
+/// What becomes of the data that a restore replaces.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Previous {
+    /// They go when their node has been ready on the restored ones in the run, and stay where it was not.
+    #[default]
+    UntilReady,
+    /// They stay until somebody removes them.
+    Keep,
+    /// They go at the run's end, ready or not.
+    Discard,
 }
 
 /// The state of every container as found: nodes that were not up are neither stopped nor started.
@@ -313,13 +353,14 @@ fn datasets_of(node: &Node, kind: BackupKind) -> Vec<Dataset> {
         .collect()
 }
 
-fn cleans(cluster: &Cluster, keep_previous: bool) -> Vec<Step> {
+fn cleans(cluster: &Cluster, keep_previous: bool, until_ready: impl Fn(&Node) -> bool) -> Vec<Step> {
     cluster
         .start_order()
         .iter()
         .map(|node| Step::Clean {
             node: node.name.clone(),
             keep_previous,
+            until_ready: until_ready(node),
         })
         .collect()
 }
@@ -371,7 +412,7 @@ impl Plan {
             Phase::Settling => settle(&starting),
             Phase::Archiving => archives.clone().collect(),
             Phase::Committing => vec![Step::Commit],
-            Phase::Cleaning => cleans(cluster, false),
+            Phase::Cleaning => cleans(cluster, false, |_| false),
             _ => vec![],
         };
         Self {
@@ -381,6 +422,7 @@ impl Plan {
             about: vec![],
             phases: phases(operation, steps_of),
             notes: vec![],
+            discard_previous: false,
         }
     }
 
@@ -389,7 +431,7 @@ impl Plan {
         run: RunId,
         manifest: &Manifest,
         datasets: &[Dataset],
-        keep_previous: bool,
+        previous: Previous,
         cluster: &Cluster,
         prior: &Prior,
     ) -> Self {
@@ -420,11 +462,14 @@ impl Plan {
                 .map(|node| Step::Swap {
                     node: node.name.clone(),
                     datasets: held(node),
+                    previous_of: None,
                 })
                 .collect(),
             Phase::Starting => starting.clone(),
             Phase::Settling => settle(&starting),
-            Phase::Cleaning => cleans(cluster, keep_previous),
+            Phase::Cleaning => cleans(cluster, previous == Previous::Keep, |node| {
+                previous == Previous::UntilReady && !was_up(prior, node) && !held(node).is_empty()
+            }),
             _ => vec![],
         };
         let backup = Some((manifest.id.clone(), manifest.kind));
@@ -436,6 +481,50 @@ impl Plan {
             about: vec![],
             phases: phases(operation, steps_of),
             notes: vec![],
+            discard_previous: previous == Previous::Discard,
+        }
+    }
+
+    /// The plan of putting back what run `of` replaced and every node keeps. What was up is started again where `restart` says so.
+    pub fn go_back(
+        run: RunId,
+        of: &RunId,
+        datasets: &[Dataset],
+        restart: bool,
+        cluster: &Cluster,
+        prior: &Prior,
+    ) -> Self {
+        let held = |node: &Node| -> Vec<Dataset> {
+            let datasets = datasets.iter().copied();
+            datasets.filter(|dataset| !node.dirs(*dataset).is_empty()).collect()
+        };
+        let starting = starts(cluster, |node| restart && was_up(prior, node));
+        let operation = Operation::Restore;
+        let steps_of = |phase: Phase| match phase {
+            Phase::Stopping => stops(cluster, |node| was_up(prior, node)),
+            Phase::Swapping => cluster
+                .start_order()
+                .iter()
+                .filter(|node| !held(node).is_empty())
+                .map(|node| Step::Swap {
+                    node: node.name.clone(),
+                    datasets: held(node),
+                    previous_of: Some(of.clone()),
+                })
+                .collect(),
+            Phase::Starting => starting.clone(),
+            Phase::Settling => settle(&starting),
+            Phase::Cleaning => cleans(cluster, false, |node| !(restart && was_up(prior, node))),
+            _ => vec![],
+        };
+        Self {
+            run,
+            operation,
+            backup: None,
+            about: vec![],
+            phases: phases(operation, steps_of),
+            notes: vec![],
+            discard_previous: false,
         }
     }
 
@@ -463,6 +552,7 @@ impl Plan {
             about: vec![],
             phases: phases(operation, steps_of),
             notes: vec![],
+            discard_previous: false,
         }
     }
 
@@ -486,6 +576,14 @@ impl Plan {
                     ..
                 }
             )
+        })
+    }
+
+    /// The run whose replaced data this one puts back.
+    pub fn previous_of(&self) -> Option<&RunId> {
+        self.steps().find_map(|step| match step {
+            Step::Swap { previous_of, .. } => previous_of.as_ref(),
+            _ => None,
         })
     }
 

@@ -39,6 +39,26 @@ pub struct NodeFacts {
     /// The unit of the node's systemd that runs the container, where one was found.
     #[serde(default)]
     pub unit: Option<UnitFacts>,
+    /// What swaps of earlier runs replaced and is kept, oldest run first; whatever datasets were asked for.
+    #[serde(default)]
+    pub kept: Vec<KeptDir>,
+}
+
+/// What a swap replaced, kept beside what took its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptDir {
+    /// The run whose swap replaced it; its name tells since when.
+    pub run: RunId,
+    /// The dataset.
+    pub dataset: Dataset,
+    /// The directory that it was, as configured.
+    pub dir: String,
+    /// Where it is now.
+    pub path: String,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Whether it goes by itself once its node has been ready; else somebody asked for it and removes it.
+    pub until_ready: bool,
 }
 
 /// A node's own Kafka configuration, as far as a backup depends on it.

@@ -10,8 +10,8 @@ use crate::inventory::Dataset;
 use crate::manifest::{DirRecord, FileRecord, Sha256};
 pub use crate::ports::container::{ContainerReport, ContainerRequest, FormatReport, FormatRequest, QuorumSetup};
 pub use crate::ports::facts::{
-    ContainerFacts, ContainerState, DirFacts, EngineFacts, FactsRequest, FileId, KafkaDir, KafkaSetup, LinkProbe,
-    MetaProperties, Mount, NodeFacts, Presence, UnitFacts,
+    ContainerFacts, ContainerState, DirFacts, EngineFacts, FactsRequest, FileId, KafkaDir, KafkaSetup, KeptDir,
+    LinkProbe, MetaProperties, Mount, NodeFacts, Presence, UnitFacts,
 };
 pub use crate::ports::files::{FilesReport, FilesRequest, KeptOf, NewFile, PlacedFile};
 pub use crate::ports::listener::{ListenerFacts, Shown};
@@ -350,6 +350,9 @@ pub struct SwapRequest {
     pub run: RunId,
     /// Which.
     pub datasets: Vec<Dataset>,
+    /// Swap in what this earlier run replaced and kept, where it stands, instead of what `run` has staged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_of: Option<RunId>,
 }
 
 /// What a swap (or its undo) found.
@@ -369,6 +372,11 @@ pub enum CleanRequest {
     Run(RunId),
     /// Of this run, but what a swap replaced is moved to `<directory>.previous-<run>` and kept.
     RunKeepingPrevious(RunId),
+    /// The same, moved to `<directory>.until-ready-<run>`: it goes once the node has been ready on what replaced it. A directory that
+    /// had not been there is kept as an empty one.
+    RunKeepingUntilReady(RunId),
+    /// What was kept of this run, by either name.
+    Kept(RunId),
     /// Of every run but these.
     Orphans {
         /// Runs whose folders stay.

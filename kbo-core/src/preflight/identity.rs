@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Judge, Purpose};
+use super::{Judge, Purpose, Severity};
 use crate::ids::{ClusterId, NodeName};
 use crate::inventory::Node;
 
@@ -75,18 +75,23 @@ impl Judge<'_> {
     }
 
     fn cluster_id(&mut self, node: &Node, id: &ClusterId, first: Option<(&ClusterId, &Node)>) {
+        // What another cluster's data replace is judged by nobody.
+        let severity = match self.input.purpose {
+            Purpose::Restore {
+                other_cluster: true, ..
+            } => Severity::Warning,
+            _ => Severity::Refusal,
+        };
         if let Some((other, earlier)) = first
             && other != id
         {
-            self.refuse(
-                Some(node),
-                format!("belongs to the cluster {id}, but {} to {other}", earlier.name),
-                None,
-            );
+            let text = format!("belongs to the cluster {id}, but {} to {other}", earlier.name);
+            self.find(severity, Some(node), text, None);
         } else if let Some(configured) = self.input.cluster_id
             && configured != id
         {
-            self.refuse(
+            self.find(
+                severity,
                 Some(node),
                 format!("belongs to the cluster {id}, but kbo.toml names {configured}"),
                 Some("correct cluster.id in kbo.toml, or the node's host".to_owned()),

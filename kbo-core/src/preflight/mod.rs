@@ -4,6 +4,7 @@ mod degraded;
 mod identity;
 mod kafka;
 mod keepers;
+mod kept;
 mod log_dirs;
 mod members;
 mod nodes;
@@ -162,6 +163,7 @@ pub fn judge(input: &Input<'_>) -> Vec<Finding> {
     judge.members();
     judge.degraded();
     judge.kafka();
+    judge.kept();
     judge.node_space();
     judge.store_space();
     judge

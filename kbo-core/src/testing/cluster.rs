@@ -87,6 +87,7 @@ impl FakeCluster {
                 damage: vec![],
                 work: BTreeMap::new(),
                 kept: vec![],
+                previous: BTreeMap::new(),
                 certs: BTreeMap::new(),
                 chain: Vec::new(),
                 defined: None,

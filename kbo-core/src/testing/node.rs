@@ -1,5 +1,6 @@
 //! A transport to a node of the fake cluster.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::containers;
 use super::facts;
 use super::lease::{run_container, swap_back};
 use super::packing::{pack, sha256, size_of, unpack};
-use super::state::{Image, Lease as Promise, NodeState, Work};
+use super::state::{Image, Lease as Promise, NodeState, Previous, Work};
 use super::stream::CHUNK;
 use crate::ids::{NodeName, RunId};
 use crate::inventory::Dataset;
@@ -115,8 +116,8 @@ impl FakeNode {
     }
 
     /// Drops a run's work folder, keeping what a swap replaced where that is wanted.
-    fn drop_work(&self, world: &mut World, run: &RunId, keep: bool) -> Option<Vec<String>> {
-        if !keep {
+    fn drop_work(&self, world: &mut World, run: &RunId, keep: Keep) -> Option<Vec<String>> {
+        if keep == Keep::Nothing {
             world.check_drop(&self.name, run);
         }
         let node = self.node(world);
@@ -124,19 +125,38 @@ impl FakeNode {
             node.lease = None;
         }
         let work = node.work.remove(run)?;
+        if let Some(of) = work.previous_of.filter(|_| !work.replaced.is_empty()) {
+            node.previous.remove(&of);
+        }
         let mut kept = vec![];
-        if keep {
+        if keep != Keep::Nothing && !work.replaced.is_empty() {
+            let infix = if keep == Keep::Previous { "previous" } else { "until-ready" };
             let paths = |dataset: &Dataset| node.paths.get(dataset).into_iter().flatten();
             kept = work
                 .replaced
                 .keys()
                 .flat_map(paths)
-                .map(|path| format!("{path}.previous-{run}"))
+                .map(|path| format!("{path}.{infix}-{run}"))
                 .collect();
-            node.kept.extend(kept.iter().cloned());
+            if keep == Keep::Previous {
+                node.kept.extend(kept.iter().cloned());
+            }
+            let previous = Previous {
+                until_ready: keep == Keep::UntilReady,
+                images: work.replaced,
+            };
+            node.previous.insert(run.clone(), previous);
         }
         Some(kept)
     }
+}
+
+/// What a clean-up leaves of what a swap replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Nothing,
+    Previous,
+    UntilReady,
 }
 
 impl Session {
@@ -429,13 +449,25 @@ impl NodeTransport for FakeNode {
         {
             return Ok(SwapOutcome::AlreadySwapped);
         }
-        let is_ready =
-            |dataset: &&Dataset| folder.staged.contains_key(dataset) || folder.replaced.contains_key(dataset);
+        let kept = request.previous_of.as_ref().and_then(|of| node.previous.get(of));
+        let kept: BTreeMap<_, _> = kept.map(|kept| kept.images.clone()).unwrap_or_default();
+        let is_ready = |dataset: &&Dataset| {
+            kept.contains_key(dataset) ||
+            folder.staged.contains_key(dataset) || folder.replaced.contains_key(dataset)
+        };
         if let Some(missing) = request.datasets.iter().find(|dataset| !is_ready(dataset)) {
             return Err(state(format!("no {missing} is staged on {}", self.name)));
         }
         self.at_rest(&mut world, "a swap")?;
         let node = self.bind(&mut world, &request.run)?;
+        if request.previous_of.is_some() {
+            let folder = work(node, &request.run);
+            folder.previous_of.clone_from(&request.previous_of);
+            for dataset in request.datasets.iter().filter(|dataset| !folder.replaced.contains_key(dataset)) {
+                let images = kept.get(dataset).cloned().unwrap_or_default();
+                folder.staged.insert(*dataset, images);
+            }
+        }
         for dataset in &request.datasets {
             let staged = node
                 .work
@@ -488,7 +520,17 @@ impl NodeTransport for FakeNode {
     async fn clean(&self, request: &CleanRequest) -> Result<CleanReport, NodeError> {
         let mut world = self.world().await?;
         let runs: Vec<RunId> = match request {
-            CleanRequest::Run(run) | CleanRequest::RunKeepingPrevious(run) => vec![run.clone()],
+            CleanRequest::Run(run)
+            | CleanRequest::RunKeepingPrevious(run)
+            | CleanRequest::RunKeepingUntilReady(run) => vec![run.clone()],
+            CleanRequest::Kept(run) => {
+                self.own(&world, None)?;
+                let removed = self.node(&mut world).previous.remove(run).map(|_| run.clone());
+                return Ok(CleanReport {
+                    removed: removed.into_iter().collect(),
+                    kept: vec![],
+                });
+            }
             CleanRequest::Orphans { keep } => {
                 let node = self.node(&mut world);
                 let leased = node.lease.as_ref().map(|lease| &lease.run);
@@ -503,11 +545,18 @@ impl NodeTransport for FakeNode {
             removed: vec![],
             kept: vec![],
         };
-        if let CleanRequest::Run(run) | CleanRequest::RunKeepingPrevious(run) = request {
+        if let CleanRequest::Run(run)
+        | CleanRequest::RunKeepingPrevious(run)
+        | CleanRequest::RunKeepingUntilReady(run) = request
+        {
             self.own(&world, Some(run))?;
             self.session().bound = None;
         }
-        let keep = matches!(request, CleanRequest::RunKeepingPrevious(_));
+        let keep = match request {
+            CleanRequest::RunKeepingPrevious(_) => Keep::Previous,
+            CleanRequest::RunKeepingUntilReady(_) => Keep::UntilReady,
+            _ => Keep::Nothing,
+        };
         for run in runs {
             if let Some(kept) = self.drop_work(&mut world, &run, keep) {
                 report.kept.extend(kept);

@@ -31,6 +31,17 @@ pub struct Work {
     pub staged: BTreeMap<Dataset, Vec<Option<Image>>>,
     /// What the swap replaced.
     pub replaced: BTreeMap<Dataset, Vec<Option<Image>>>,
+    /// What is staged is what this run had replaced.
+    pub previous_of: Option<RunId>,
+}
+
+/// What a run replaced and is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Previous {
+    /// It goes once the node was ready.
+    pub until_ready: bool,
+    /// The directories of each dataset.
+    pub images: BTreeMap<Dataset, Vec<Option<Image>>>,
 }
 
 /// The node's promise to undo its part alone.
@@ -95,8 +106,10 @@ pub struct NodeState {
     pub damage: Vec<String>,
     /// Work folders by run.
     pub work: BTreeMap<RunId, Work>,
-    /// Replaced directories kept on request.
+    /// Replaced directories kept on request, as paths.
     pub kept: Vec<String>,
+    /// What runs replaced and is kept, on request or until the node was ready.
+    pub previous: BTreeMap<RunId, Previous>,
     /// Directories of small files, by path.
     pub certs: BTreeMap<String, FilesDir>,
     /// The chain that its listeners with TLS show while it listens, each certificate as DER.

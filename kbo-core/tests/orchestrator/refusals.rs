@@ -238,7 +238,7 @@ async fn preflight_finds_what_speaks_against_a_run() {
                         manifest: scene.store.manifest_of(&scene.visible[0]).expect("a manifest"),
                         datasets: vec![Dataset::Config, Dataset::Data],
                         other_cluster: false,
-                        keep_previous: false,
+                        previous: kbo_core::plan::Previous::UntilReady,
                     };
                     orchestrator.prepare_restore(request).await
                 }
@@ -307,7 +307,7 @@ async fn a_backup_of_another_cluster_is_refused_unless_that_is_wanted() {
         manifest: scene.store.manifest_of(id).expect("a manifest"),
         datasets: vec![Dataset::Config, Dataset::Data],
         other_cluster: true,
-        keep_previous: false,
+        previous: kbo_core::plan::Previous::UntilReady,
     };
     let report = orchestrator.execute(orchestrator.prepare_restore(request).await).await;
     assert_eq!(report.outcome, Outcome::Done, "{report:#?}");

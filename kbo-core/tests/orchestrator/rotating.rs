@@ -188,7 +188,7 @@ async fn what_a_run_that_has_not_ended_restores_stays() {
             manifest,
             datasets: vec![kbo_core::inventory::Dataset::Data],
             other_cluster: false,
-            keep_previous: false,
+            previous: kbo_core::plan::Previous::UntilReady,
         })
         .await;
     let restore = orchestrator.execute(prepared).await;

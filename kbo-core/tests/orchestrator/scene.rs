@@ -7,7 +7,7 @@ use kbo_core::ids::{BackupId, NodeName};
 use kbo_core::inventory::Dataset;
 use kbo_core::manifest::BackupKind;
 use kbo_core::orchestrator::{BackupRequest, Orchestrator, RestoreRequest};
-use kbo_core::plan::Prior;
+use kbo_core::plan::{Previous, Prior};
 use kbo_core::report::{Outcome, Report};
 use kbo_core::retention::Policies;
 use kbo_core::testing::{FakeCluster, Faults, Files, MemoryStore, Shape};
@@ -87,7 +87,10 @@ impl Scene {
                     manifest: self.store.manifest_of(id).expect("its manifest"),
                     datasets: vec![Dataset::Config, Dataset::Data],
                     other_cluster: false,
-                    keep_previous,
+                    previous: match keep_previous {
+                        true => Previous::Keep,
+                        false => Previous::UntilReady,
+                    },
                 });
                 orchestrator.execute(prepared.await).await
             }

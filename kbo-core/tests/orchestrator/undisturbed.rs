@@ -61,7 +61,7 @@ async fn one_dataset_alone_is_restored_alone() {
             manifest: scene.store.manifest_of(&scene.visible[0]).expect("a manifest"),
             datasets: vec![dataset],
             other_cluster: false,
-            keep_previous: false,
+            previous: kbo_core::plan::Previous::UntilReady,
         };
         let report = orchestrator.execute(orchestrator.prepare_restore(request).await).await;
         assert_eq!(report.outcome, Outcome::Done, "{report:#?}");

@@ -26,7 +26,7 @@ pub use super::json::{decode, decode_and_wipe, encode};
 pub const MAGIC: &[u8; 8] = b"\0kbo-ag\n";
 
 /// The protocol's version; both ends must speak the same.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// The longest payload of a message.
 pub const MAX_MESSAGE: usize = 4 << 20;
@@ -272,7 +272,9 @@ impl Request {
     pub fn ends_lease(&self) -> bool {
         matches!(
             self,
-            Request::Clean(CleanRequest::Run(_) | CleanRequest::RunKeepingPrevious(_)) | Request::Forgo(_)
+            Request::Clean(
+                CleanRequest::Run(_) | CleanRequest::RunKeepingPrevious(_) | CleanRequest::RunKeepingUntilReady(_)
+            ) | Request::Forgo(_)
         )
     }
 

@@ -474,7 +474,13 @@ impl Session {
 
     async fn clean(&mut self, request: CleanRequest) -> Result<CleanReport, NodeError> {
         let run = match &request {
-            CleanRequest::Run(run) | CleanRequest::RunKeepingPrevious(run) => run.clone(),
+            CleanRequest::Run(run)
+            | CleanRequest::RunKeepingPrevious(run)
+            | CleanRequest::RunKeepingUntilReady(run) => run.clone(),
+            CleanRequest::Kept(_) => {
+                self.own(None).await?;
+                return self.node.clean(&request).await;
+            }
             CleanRequest::Orphans { keep } => {
                 let mut keep = keep.clone();
                 keep.extend(self.leases.runs_of_others()?);

@@ -106,9 +106,9 @@ pub(super) async fn carry_out(node: &LocalNode, leases: &mut Leases, duty: &Duty
         Carried::Out => {}
         other => return other,
     }
-    // What was replaced by data that are kept is not thrown away by one node alone.
+    // What was replaced by data that are kept is not thrown away by one node alone: it goes when all of them have proven ready.
     let request = match duty.agreed {
-        true => CleanRequest::RunKeepingPrevious(run.clone()),
+        true => CleanRequest::RunKeepingUntilReady(run.clone()),
         false => CleanRequest::Run(run.clone()),
     };
     if let Err(error) = node.clean(&request).await {
@@ -149,6 +149,7 @@ async fn swap_back(node: &LocalNode, duty: &Duty) -> Result<(), kbo_core::ports:
     node.swap_back(&SwapRequest {
         run: duty.run.clone(),
         datasets: duty.swapped.clone(),
+        previous_of: None,
     })
     .await
     .map(|_| ())

@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use kbo_archive::work::Place;
-use kbo_archive::{DirSpec, clean, facts, files, snapshot, stage, swap};
+use kbo_archive::{DirSpec, clean, facts, files, kept, snapshot, stage, swap};
 use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::Dataset;
 use kbo_core::ports::listener::ListenerFacts;
@@ -258,6 +258,10 @@ impl NodeTransport for LocalNode {
         let looking = blocking(move || Ok::<_, NodeError>(dirs.iter().map(facts::dir_facts).collect()));
         let (engine, container, kafka_version, dirs) =
             tokio::join!(self.engine.facts(), self.inspect(), self.kafka_version(), looking);
+        let dirs_of_all = self.spec.dirs.clone();
+        let kept = blocking(move || kept::list(&dirs_of_all)).await;
+        // What keeps a directory from being looked at is told of the directory itself.
+        let kept = kept.inspect_err(|error| tracing::warn!(%error, "what earlier restores replaced is not known"));
         let (mut kafka, mut unit) = (None, None);
         if let Ok(Some(found)) = &container {
             let config = self.kafka_config(&found.env, &found.command).await;
@@ -274,6 +278,7 @@ impl NodeTransport for LocalNode {
             leases: Vec::new(),
             kafka,
             unit,
+            kept: kept.unwrap_or_default(),
         })
     }
 
@@ -367,7 +372,14 @@ impl NodeTransport for LocalNode {
     async fn swap(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
         self.at_rest("a swap").await?;
         let (run, dirs) = (request.run.clone(), self.spec.dirs_of(&request.datasets));
-        blocking(move || swap::swap(&run, &dirs)).await
+        let of = request.previous_of.clone();
+        blocking(move || {
+            if let Some(of) = of {
+                kept::stage(&run, &of, &dirs)?;
+            }
+            swap::swap(&run, &dirs)
+        })
+        .await
     }
 
     async fn swap_back(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {

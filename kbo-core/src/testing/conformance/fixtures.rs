@@ -93,6 +93,7 @@ pub(super) fn both(run: &RunId) -> SwapRequest {
     SwapRequest {
         run: run.clone(),
         datasets: BOTH.to_vec(),
+        previous_of: None,
     }
 }
 
@@ -100,6 +101,7 @@ pub(super) fn just(run: &RunId, dataset: Dataset) -> SwapRequest {
     SwapRequest {
         run: run.clone(),
         datasets: vec![dataset],
+        previous_of: None,
     }
 }
 

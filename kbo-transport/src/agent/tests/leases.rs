@@ -64,6 +64,7 @@ pub(super) fn swap() -> SwapRequest {
     SwapRequest {
         run: run(),
         datasets: vec![Dataset::Config],
+        previous_of: None,
     }
 }
 

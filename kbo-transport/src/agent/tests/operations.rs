@@ -64,6 +64,7 @@ async fn what_needs_the_container_stopped_says_so() {
     let swap = SwapRequest {
         run: run(),
         datasets: vec![Dataset::Data],
+        previous_of: None,
     };
     assert_kind(node.prove_clean().await, NodeErrorKind::State);
     let data = SnapshotRequest {
@@ -148,6 +149,7 @@ async fn a_backup_and_a_restore_go_through_the_pipe() {
     let swap = SwapRequest {
         run: run(),
         datasets: both,
+        previous_of: None,
     };
     assert_eq!(node.swap(&swap).await.unwrap(), SwapOutcome::Swapped);
     assert_eq!(node.swap(&swap).await.unwrap(), SwapOutcome::AlreadySwapped);
