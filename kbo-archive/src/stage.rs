@@ -64,7 +64,10 @@ impl Staged {
         let damaged = |why: String| Error::Damaged(format!("{} is damaged: {why}", path.display()));
         let staged: Self = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         // It is renamed over what is live: nothing but what kbo itself named so.
-        let stray = staged.kept_as.as_ref().filter(|name| kept::parse(place, name).is_none());
+        let stray = staged
+            .kept_as
+            .as_ref()
+            .filter(|name| kept::parse(place, name).is_none());
         if let Some(name) = stray {
             return Err(damaged(format!("{name:?} is nothing that kbo keeps")));
         }

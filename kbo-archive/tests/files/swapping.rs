@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use kbo_archive::{Error, clean, swap};
+use kbo_archive::{Error, clean, kept, swap};
 use kbo_core::inventory::Dataset;
 use kbo_core::ports::node::{CleanRequest, StageRequest, SwapOutcome};
 
@@ -215,4 +215,107 @@ fn directories_of_which_neither_is_the_staged_one_are_not_moved() {
     let refused = swap::swap_back(&other_run(), &to.dirs);
     assert!(matches!(refused, Err(Error::State { .. })), "{refused:?}");
     assert!(staged(&to.dirs[0]).exists());
+}
+
+#[test]
+fn what_is_kept_until_its_node_was_ready_is_gone_back_to_and_nothing_half_removed_is() {
+    let (to, _, _) = staged_over_live();
+    let before = prints(&to.data());
+    swap::swap(&other_run(), &to.dirs).unwrap();
+    clean::remove(&to.dirs, &CleanRequest::RunKeepingUntilReady(other_run())).unwrap();
+    assert_eq!(to.beside(), ["data", "data.until-ready-20261123T030000Z"]);
+    let [told] = &kept::list(&to.dirs).unwrap()[..] else {
+        panic!("one directory is kept")
+    };
+    assert!(
+        told.until_ready && told.bytes > 0 && told.run == other_run(),
+        "{told:?}"
+    );
+    assert_eq!(
+        (told.dir.as_str(), told.path.as_str()),
+        ("/configured/data", "/configured/data.until-ready-20261123T030000Z")
+    );
+    clean::remove(&to.dirs, &CleanRequest::Orphans { keep: vec![] }).unwrap();
+
+    // Gone back to, undone, and gone back to.
+    let back = "20261124T030000Z".parse().unwrap();
+    kept::stage(&back, &other_run(), &to.dirs).unwrap();
+    swap::swap(&back, &to.dirs).unwrap();
+    assert_eq!(prints(&to.data()), before);
+    kept::stage(&back, &other_run(), &to.dirs).unwrap();
+    swap::swap_back(&back, &to.dirs).unwrap();
+    clean::remove(&to.dirs, &CleanRequest::Run(back.clone())).unwrap();
+    assert!(is_restored(&to));
+    assert_eq!(to.beside(), ["data", "data.until-ready-20261123T030000Z"]);
+    kept::stage(&back, &other_run(), &to.dirs).unwrap();
+    swap::swap(&back, &to.dirs).unwrap();
+    clean::remove(&to.dirs, &CleanRequest::RunKeepingUntilReady(back.clone())).unwrap();
+    assert_eq!(to.beside(), ["data", "data.until-ready-20261124T030000Z"]);
+    assert_eq!(prints(&to.data()), before);
+
+    // A removal that died in the middle has left a work folder, and nothing that could be gone back to.
+    let folder = to.root.path().join(".kbo/20261124T030000Z/d-data");
+    fs::create_dir_all(&folder).unwrap();
+    fs::rename(
+        to.root.path().join("data.until-ready-20261124T030000Z"),
+        folder.join("discarded"),
+    )
+    .unwrap();
+    assert_eq!(kept::list(&to.dirs).unwrap(), vec![]);
+    clean::remove(&to.dirs, &CleanRequest::Orphans { keep: vec![] }).unwrap();
+    assert_eq!(to.beside(), ["data"]);
+}
+
+#[test]
+fn a_return_without_keeping_removes_what_it_replaced() {
+    let (to, _, _) = staged_over_live();
+    swap::swap(&other_run(), &to.dirs).unwrap();
+    clean::remove(&to.dirs, &CleanRequest::RunKeepingPrevious(other_run())).unwrap();
+    let back = "20261124T030000Z".parse().unwrap();
+    kept::stage(&back, &other_run(), &to.dirs).unwrap();
+    swap::swap(&back, &to.dirs).unwrap();
+    clean::remove(&to.dirs, &CleanRequest::Run(back)).unwrap();
+    assert!(!is_restored(&to));
+    assert_eq!(to.beside(), ["data"]);
+}
+
+#[test]
+fn a_directory_that_had_not_been_there_is_kept_as_an_empty_one() {
+    let (to, _, _) = staged_over_live();
+    fs::remove_dir_all(to.data()).unwrap();
+    swap::swap(&other_run(), &to.dirs).unwrap();
+    for _ in 0..2 {
+        clean::remove(&to.dirs, &CleanRequest::RunKeepingUntilReady(other_run())).unwrap();
+        assert_eq!(kept::list(&to.dirs).unwrap()[0].bytes, 0);
+    }
+    let back = "20261124T030000Z".parse().unwrap();
+    kept::stage(&back, &other_run(), &to.dirs).unwrap();
+    swap::swap(&back, &to.dirs).unwrap();
+    assert_eq!(fs::read_dir(to.data()).unwrap().count(), 0);
+}
+
+#[test]
+fn names_beside_a_directory_that_kbo_did_not_give_are_not_taken_for_kept_ones() {
+    let (to, _, _) = staged_over_live();
+    for name in [
+        "data.previous-",
+        "data.until-ready-yesterday",
+        "data2.previous-20261123T030000Z",
+    ] {
+        fs::create_dir(to.root.path().join(name)).unwrap();
+    }
+    fs::write(to.root.path().join("data.previous-20261123T030000Z"), "a file").unwrap();
+    assert_eq!(kept::list(&to.dirs).unwrap(), vec![]);
+    let back = "20261124T030000Z".parse().unwrap();
+    let Err(Error::State { what, .. }) = kept::stage(&back, &other_run(), &to.dirs) else {
+        panic!("nothing is kept")
+    };
+    assert!(what.contains("20261123T030000Z"), "{what}");
+    // What leads elsewhere is no stage, whoever wrote it.
+    kept::stage(&back, &other_run(), &to.dirs).unwrap_err();
+    let folder = to.root.path().join(".kbo/20261124T030000Z/d-data");
+    fs::create_dir_all(&folder).unwrap();
+    let stray = r#"{"run":"20261124T030000Z","label":"/data","ino":1,"kept_as":"../../etc"}"#;
+    fs::write(folder.join("stage.json"), stray).unwrap();
+    assert!(matches!(swap::swap(&back, &to.dirs), Err(Error::Damaged(_))));
 }

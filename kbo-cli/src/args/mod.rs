@@ -5,6 +5,7 @@ mod containers;
 #[cfg(test)]
 mod documents;
 mod generate;
+mod previous;
 mod schedule;
 mod setup;
 mod store;
@@ -17,6 +18,7 @@ use kbo_core::schedule::ScheduleName;
 pub(crate) use certs::{CertsAction, CertsArgs, CertsCheckArgs, CertsDeployArgs, CertsMakeArgs, RestartAfter};
 pub(crate) use containers::{FormatArgs, PowerArgs, RestartArgs, RunArgs};
 pub(crate) use generate::{CompletionsArgs, GenerateArgs, Generated};
+pub(crate) use previous::{PreviousAction, PreviousArgs, PreviousDiscardArgs, PreviousRestoreArgs};
 pub(crate) use schedule::{InstallArgs, RemoveArgs, ScheduleAction, ScheduleArgs, ScheduleRoot};
 pub(crate) use setup::{ImportConfigArgs, InitArgs, SshSetupArgs, SurveyArgs};
 pub(crate) use store::{AdoptArgs, ExportArgs, ImportArgs, PinArgs, RotateArgs, UnpinArgs};
@@ -64,6 +66,8 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Put a backup back: staged and verified while the cluster runs, then swapped in by a rename
     Restore(RestoreArgs),
+    /// Go back to what a restore replaced and the nodes keep, or remove it
+    Previous(PreviousArgs),
     /// List the backups
     List,
     /// Show one backup
@@ -183,9 +187,12 @@ pub(crate) struct RestoreArgs {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Keep the replaced directories beside the restored ones
+    /// Keep the replaced directories beside the restored ones until `kbo previous discard` removes them
     #[arg(long)]
     pub(crate) keep_previous: bool,
+    /// Remove the replaced directories at the run's end, also where their node was not started or is not ready
+    #[arg(long, conflicts_with = "keep_previous")]
+    pub(crate) discard_previous: bool,
     /// Restore though the backup is of another cluster id
     #[arg(long)]
     pub(crate) other_cluster: bool,

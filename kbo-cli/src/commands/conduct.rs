@@ -204,6 +204,16 @@ pub(super) fn show_report(context: &Context, report: &Report, hooks: &[HookRun])
     {
         output::error_line(&format!("rotation: {}", rotation.summary()));
     }
+    if !context.global.quiet && !context.global.json {
+        for kept in &report.discarded {
+            output::error_line(&format!("removed: {kept}; its nodes are ready on what took its place"));
+        }
+        for kept in report.kept.iter().filter(|kept| kept.run == report.run) {
+            kept.lines()
+                .iter()
+                .for_each(|line| output::error_line(&format!("kept: {line}")));
+        }
+    }
     tracing::info!(outcome = ?report.outcome, "{}", report.verdict);
     let verdict = verdict(report);
     if context.global.json {

@@ -16,6 +16,7 @@ mod init;
 mod list;
 mod pin;
 mod power;
+mod previous;
 mod recover;
 mod restore;
 mod rotate;
@@ -182,6 +183,7 @@ fn needs(command: &Command) -> Needs {
         Command::Certs(_) => Needs::Look,
         Command::Backup(_)
         | Command::Restore(_)
+        | Command::Previous(_)
         | Command::Start(_)
         | Command::Stop(_)
         | Command::Restart(_)
@@ -245,6 +247,7 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::Status(args) => status::run(context, &args).await,
         Command::Backup(args) => backup::run(context, &args).await,
         Command::Restore(args) => restore::run(context, &args).await,
+        Command::Previous(args) => previous::run(context, &args.action).await,
         Command::List => list::run(context).await,
         Command::Show { backup, files } => show::run(context, &backup, files).await,
         Command::Verify { backup, all } => verify::run(context, &backup, all).await,

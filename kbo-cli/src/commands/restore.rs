@@ -5,6 +5,7 @@ use kbo_core::ids::ClusterId;
 use kbo_core::inventory::Dataset;
 use kbo_core::manifest::Manifest;
 use kbo_core::orchestrator::RestoreRequest;
+use kbo_core::plan::Previous;
 use kbo_core::ports::store::BackupStore;
 use kbo_core::preflight::refuses;
 use kbo_core::report::{Outcome, Report, chain};
@@ -95,7 +96,11 @@ async fn restore(
         manifest,
         datasets: datasets.to_vec(),
         other_cluster: args.other_cluster,
-        keep_previous: args.keep_previous,
+        previous: match (args.keep_previous, args.discard_previous) {
+            (true, _) => Previous::Keep,
+            (false, true) => Previous::Discard,
+            (false, false) => Previous::UntilReady,
+        },
     };
     let preparing = context.composed.orchestrator.prepare_restore(request);
     let mut prepared = conduct::unless_interrupted(context, preparing).await?;

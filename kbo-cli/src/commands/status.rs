@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kbo_core::ids::NodeName;
+use kbo_core::kept::Kept;
 use kbo_core::orchestrator::condition;
 use kbo_core::ports::store::BackupStore;
 use kbo_core::report::Outcome;
@@ -22,6 +23,8 @@ struct Status {
     nodes: Vec<NodeStatus>,
     last_backup: Option<Row>,
     needs_recovery: bool,
+    /// What restores replaced and the nodes keep.
+    kept: Vec<Kept>,
     schedules: Vec<Look>,
     warnings: Vec<String>,
     verdict: String,
@@ -39,7 +42,7 @@ struct NodeStatus {
 
 pub(super) async fn run(context: &Context, args: &ScheduleRoot) -> Ended {
     let orchestrator = &context.composed.orchestrator;
-    let (states, errors) = orchestrator.states().await;
+    let ((states, errors), (kept, _)) = tokio::join!(orchestrator.states(), orchestrator.kept());
     let errors: BTreeMap<NodeName, String> = errors
         .into_iter()
         .map(|(name, error)| {
@@ -106,6 +109,7 @@ pub(super) async fn run(context: &Context, args: &ScheduleRoot) -> Ended {
             nodes,
             last_backup,
             needs_recovery,
+            kept,
             schedules,
             warnings,
             verdict,
@@ -117,6 +121,15 @@ pub(super) async fn run(context: &Context, args: &ScheduleRoot) -> Ended {
             vec![node.node.to_string(), node.role.clone(), state]
         });
         output::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), &[]);
+        for kept in &kept {
+            let until = match kept.until_ready {
+                true => "kept until all of its nodes were ready",
+                false => "kept as it was asked for",
+            };
+            let (since, commands) = (kept.since, kept.commands());
+            output::line(&format!("{kept} since {since:.0}, {until}; {commands}:"));
+            kept.lines().iter().for_each(|line| output::line(&format!("  {line}")));
+        }
         warnings
             .iter()
             .for_each(|warning| output::error_line(&format!("warning: {warning}")));

@@ -152,6 +152,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         &[file("File to read", ""), Ask::Choice("Keep it?", &[("As any other backup", &[]), ("Pin it", &["--pin"])])], Consent::Free),
 
     entry(Group::Restore, "Restore a backup", "staged, verified, then swapped in", &["restore"], &[ANY, Ask::Part], Consent::PlanThenYes),
+    entry(Group::Restore, "Go back", "to what the last restore replaced, where the nodes keep it", &["previous", "restore"], &[], Consent::PlanThenYes),
+    entry(Group::Restore, "Discard", "what a restore replaced; there is no way back then", &["previous", "discard"], &[], Consent::PlanThenYes),
 
     entry(Group::Containers, "Status", "every container, and the last backup", &["status"], &[], Consent::Free),
     entry(Group::Containers, "Start", "in start order, each ready before the next", &["start"], &[Ask::Nodes], Consent::Plan),

@@ -79,7 +79,11 @@ impl Orchestrator {
                 return prepared(none, facts, None);
             }
         };
-        let of_it = || kept.iter().filter(|kept| kept.run == *chosen).flat_map(|kept| &kept.dirs);
+        let of_it = || {
+            kept.iter()
+                .filter(|kept| kept.run == *chosen)
+                .flat_map(|kept| &kept.dirs)
+        };
         let datasets: BTreeSet<Dataset> = of_it().map(|dir| dir.dataset).collect();
         let datasets: Vec<Dataset> = datasets.into_iter().collect();
         for node in self.cluster.start_order() {
@@ -102,9 +106,12 @@ impl Orchestrator {
         let restart = !matches!(facts.quorum, Some(Err(_)));
         let mut plan = Plan::go_back(run, chosen, &datasets, restart, &self.cluster, &facts.prior);
         let bytes = kept.iter().filter(|kept| kept.run == *chosen);
-        plan.about = bytes.map(|kept| format!("go back to {kept}, as it was at {:.0}", kept.since)).collect();
+        plan.about = bytes
+            .map(|kept| format!("go back to {kept}, as it was at {:.0}", kept.since))
+            .collect();
         if !restart {
-            let text = "the controllers that are up make no quorum: what is up is stopped and stays so, until `kbo start`";
+            let text =
+                "the controllers that are up make no quorum: what is up is stopped and stays so, until `kbo start`";
             plan.notes.push(text.to_owned());
         }
         plan.notes.extend(stays(&plan, &facts));
@@ -131,7 +138,10 @@ fn chosen<'a>(of: Option<&'a RunId>, kept: &'a [Kept]) -> Result<&'a RunId, Box<
         )),
         (Some(of), runs) if runs.contains(&of) => Ok(of),
         (Some(of), _) => Err(refusal(
-            format!("nothing that run {of} replaced is kept; there is what {} replaced", named.join(" and ")),
+            format!(
+                "nothing that run {of} replaced is kept; there is what {} replaced",
+                named.join(" and ")
+            ),
             "kbo status shows it",
         )),
         (None, [only]) => Ok(*only),
@@ -149,8 +159,9 @@ pub(super) fn stays(plan: &Plan, facts: &Facts) -> Option<String> {
             .any(|step| matches!(step, Step::Clean { node, until_ready: true, .. } if node == name))
     };
     let swapped = |name: &NodeName, dataset: Dataset| {
-        plan.steps()
-            .any(|step| matches!(step, Step::Swap { node, datasets, .. } if node == name && datasets.contains(&dataset)))
+        plan.steps().any(
+            |step| matches!(step, Step::Swap { node, datasets, .. } if node == name && datasets.contains(&dataset)),
+        )
     };
     let (mut nodes, mut bytes) = (vec![], 0);
     for (name, facts) in &facts.nodes {
@@ -226,7 +237,10 @@ impl Run<'_> {
     async fn discard_proven(&self, kept: Kept) {
         let failed = self.o.discard(&kept).await;
         for (name, error) in &failed {
-            self.warn(format!("{name}: what run {} replaced cannot be removed: {error}", kept.run));
+            self.warn(format!(
+                "{name}: what run {} replaced cannot be removed: {error}",
+                kept.run
+            ));
         }
         if failed.is_empty() {
             tracing::info!("{kept} is removed: all of its nodes are ready on what took its place");
@@ -250,7 +264,11 @@ impl Run<'_> {
         if let Some(down) = nodes.iter().find(|node| of_it.contains(&node.name) && !up(node)) {
             return Some(format!("{} is not up", down.name));
         }
-        let controllers: Vec<&Node> = nodes.iter().filter(|node| node.role.is_controller()).filter(up).collect();
+        let controllers: Vec<&Node> = nodes
+            .iter()
+            .filter(|node| node.role.is_controller())
+            .filter(up)
+            .collect();
         if let Err(unready) = self.o.quorum_now(&controllers, controllers.len()).await {
             return Some(format!("the controllers are not operational: {}", unready.why));
         }

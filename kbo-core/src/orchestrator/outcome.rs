@@ -101,12 +101,20 @@ fn told_of_kept(report: &Report) -> String {
     let is_own = |kept: &&Kept| kept.run == report.run && kept.until_ready;
     if report.operation == Operation::Restore {
         let own = report.kept.iter().find(is_own);
-        return own.filter(|_| report.outcome.is_done()).map_or_else(String::new, |kept| {
-            format!("; {kept} is kept until all of these nodes were ready: {}", kept.commands())
-        });
+        return own
+            .filter(|_| report.outcome.is_done())
+            .map_or_else(String::new, |kept| {
+                format!(
+                    "; {kept} is kept until all of these nodes were ready: {}",
+                    kept.commands()
+                )
+            });
     }
     let starts = matches!(report.operation, Operation::Start | Operation::Restart | Operation::Run);
-    let failed = matches!(report.outcome, Outcome::Failed | Outcome::NeedsPerson | Outcome::Interrupted);
+    let failed = matches!(
+        report.outcome,
+        Outcome::Failed | Outcome::NeedsPerson | Outcome::Interrupted
+    );
     match report.kept.first().filter(|kept| starts && failed && kept.until_ready) {
         Some(kept) => format!("; {kept} is still kept: {}", kept.commands()),
         None => String::new(),
@@ -126,6 +134,7 @@ fn verdict(
         Operation::ColdBackup | Operation::HotBackup => format!("backup {id}"),
         Operation::Restore => match previous_of {
             Some(run) => format!("return to what run {run} replaced"),
+            None if id.is_empty() => "return to what a restore replaced".to_owned(),
             None => format!("restore of {id}"),
         },
         Operation::Stop => "stop".to_owned(),

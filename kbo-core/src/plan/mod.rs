@@ -179,11 +179,7 @@ impl fmt::Display for Step {
                 node,
                 datasets,
                 previous_of: Some(run),
-            } => write!(
-                f,
-                "put back {} of {node} as run {run} had replaced it",
-                list(datasets)
-            ),
+            } => write!(f, "put back {} of {node} as run {run} had replaced it", list(datasets)),
             Step::SwapBack { node, datasets } => write!(f, "swap back {} of {node}", list(datasets)),
             Step::Clean {
                 node,

@@ -58,7 +58,11 @@ pub(super) fn of(
 fn kept(node: &NodeState) -> Vec<KeptDir> {
     let mut kept = vec![];
     for (run, previous) in &node.previous {
-        let infix = if previous.until_ready { "until-ready" } else { "previous" };
+        let infix = if previous.until_ready {
+            "until-ready"
+        } else {
+            "previous"
+        };
         for (dataset, images) in &previous.images {
             for (dir, image) in node.paths[dataset].iter().zip(images) {
                 kept.push(KeptDir {

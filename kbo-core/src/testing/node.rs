@@ -130,7 +130,11 @@ impl FakeNode {
         }
         let mut kept = vec![];
         if keep != Keep::Nothing && !work.replaced.is_empty() {
-            let infix = if keep == Keep::Previous { "previous" } else { "until-ready" };
+            let infix = if keep == Keep::Previous {
+                "previous"
+            } else {
+                "until-ready"
+            };
             let paths = |dataset: &Dataset| node.paths.get(dataset).into_iter().flatten();
             kept = work
                 .replaced
@@ -452,8 +456,7 @@ impl NodeTransport for FakeNode {
         let kept = request.previous_of.as_ref().and_then(|of| node.previous.get(of));
         let kept: BTreeMap<_, _> = kept.map(|kept| kept.images.clone()).unwrap_or_default();
         let is_ready = |dataset: &&Dataset| {
-            kept.contains_key(dataset) ||
-            folder.staged.contains_key(dataset) || folder.replaced.contains_key(dataset)
+            kept.contains_key(dataset) || folder.staged.contains_key(dataset) || folder.replaced.contains_key(dataset)
         };
         if let Some(missing) = request.datasets.iter().find(|dataset| !is_ready(dataset)) {
             return Err(state(format!("no {missing} is staged on {}", self.name)));
@@ -463,7 +466,11 @@ impl NodeTransport for FakeNode {
         if request.previous_of.is_some() {
             let folder = work(node, &request.run);
             folder.previous_of.clone_from(&request.previous_of);
-            for dataset in request.datasets.iter().filter(|dataset| !folder.replaced.contains_key(dataset)) {
+            for dataset in request
+                .datasets
+                .iter()
+                .filter(|dataset| !folder.replaced.contains_key(dataset))
+            {
                 let images = kept.get(dataset).cloned().unwrap_or_default();
                 folder.staged.insert(*dataset, images);
             }

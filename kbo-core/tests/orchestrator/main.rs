@@ -7,6 +7,7 @@ mod faults;
 mod hangs;
 mod interruptions;
 mod judging;
+mod kept;
 mod leases;
 mod oddities;
 mod power;

@@ -58,5 +58,62 @@ fn stopped_node(world: &mut World) -> Result<()> {
     world.note_window("restore", &report);
     nodes::as_found(&world.lab, &before).context("after the restore")?;
     data::unchanged(&world.lab, &digest)?;
-    world.lab.start(&node)
+    // What was replaced on the node that stayed down is kept, and nothing else; its start proves it.
+    let kept = kept_on(&report);
+    if kept != [node.as_str()] {
+        bail!("replaced data are kept on {kept:?}, and not on {node} alone");
+    }
+    let started = world.kbo.json(&["start", &node])?;
+    if started["discarded"].as_array().map_or(0, Vec::len) != 1 {
+        bail!("the start removed nothing of what was kept: {started}");
+    }
+    there_and_back(world, &id)
+}
+
+/// Stopped, restored, gone back to what was there, started: as if nothing had been.
+fn there_and_back(world: &mut World, id: &str) -> Result<()> {
+    data::write_since(&world.lab, 2_000_000)?;
+    let before = (data::digest(&world.lab)?, data::count(&world.lab, data::SINCE)?);
+    world.kbo.json(&["stop"])?;
+    let restored = world.kbo.json(&["restore", id, "--only", "data", "--yes"])?;
+    let kept = kept_on(&restored);
+    if kept.len() != 6 {
+        bail!("replaced data are kept on {kept:?}, not on six nodes");
+    }
+    world.kbo.expect(0, &["status"])?.says("kbo previous restore")?;
+    let broker = world.broker(1);
+    // A sweep is not for what is kept.
+    world.kbo.expect(0, &["recover"])?;
+    world.kbo.json(&["previous", "restore", "--yes"])?;
+    let started = world.kbo.json(&["start"])?;
+    if started["discarded"].as_array().map_or(0, Vec::len) != 1 {
+        bail!("the start removed nothing of what the return had replaced: {started}");
+    }
+    world.lab.wait_ready(super::WHOLE)?;
+    data::unchanged(&world.lab, &before.0).context("after the return")?;
+    let since = data::count(&world.lab, data::SINCE)?;
+    if since.is_none() || since != before.1 {
+        bail!(
+            "{since:?} records are there that were written after the backup, not {:?}",
+            before.1
+        );
+    }
+    let beside = std::fs::read_dir(world.lab.data_path(&broker)?.parent().context("no parent")?)?;
+    for entry in beside.flatten() {
+        let name = entry.file_name();
+        if name.to_string_lossy().contains(".until-ready-") {
+            bail!("{} is still on {broker}", name.display());
+        }
+    }
+    Ok(())
+}
+
+/// The nodes on which a report says that replaced data are kept.
+fn kept_on(report: &serde_json::Value) -> Vec<&str> {
+    let kept = report["kept"].as_array().into_iter().flatten();
+    let dirs = kept.flat_map(|kept| kept["dirs"].as_array().into_iter().flatten());
+    let mut nodes: Vec<&str> = dirs.filter_map(|dir| dir["node"].as_str()).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes
 }

@@ -54,6 +54,7 @@ pub async fn conformance(harness: &dyn Harness) {
     swapping::data_at_work_are_not_touched(harness).await;
     swapping::a_swap_is_undone(harness).await;
     swapping::replaced_data_are_kept_on_request(harness).await;
+    swapping::what_is_kept_is_told_swapped_in_again_and_removed(harness).await;
     node::cleaning_what_is_not_there_is_done(harness).await;
     staging::nothing_staged_cannot_be_swapped(harness).await;
     staging::a_damaged_archive_is_not_staged(harness).await;
