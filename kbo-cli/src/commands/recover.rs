@@ -40,6 +40,11 @@ pub(super) async fn recover(context: &Context) -> Result<Recovery, Trouble> {
         output::error_line(&format!("failed: {failure}"));
     }
     say_undone(&recovered.undone);
+    for report in &recovered.runs {
+        for kept in report.kept.iter().filter(|kept| kept.run == report.run) {
+            output::error_line(&format!("{kept} is kept: {}", kept.commands()));
+        }
+    }
     for (node, error) in &recovered.unswept {
         output::error_line(&format!("{node}: its work folders could not be swept: {error}"));
     }

@@ -224,7 +224,7 @@ impl Run<'_> {
                 }
             }
         }
-        if phase == Phase::Done && self.is_restore() {
+        if self.is_restore() && (phase == Phase::Done || self.is_kept()) {
             let (now, unknown) = self.o.kept().await;
             for (name, error) in unknown {
                 tracing::warn!("{name}: whether it keeps what was replaced is not known: {error}");

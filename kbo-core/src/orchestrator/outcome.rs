@@ -100,22 +100,24 @@ pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Repo
 fn told_of_kept(report: &Report) -> String {
     let is_own = |kept: &&Kept| kept.run == report.run && kept.until_ready;
     if report.operation == Operation::Restore {
-        let own = report.kept.iter().find(is_own);
-        return own
-            .filter(|_| report.outcome.is_done())
-            .map_or_else(String::new, |kept| {
-                format!(
-                    "; {kept} is kept until all of these nodes were ready: {}",
-                    kept.commands()
-                )
-            });
+        return match report.kept.iter().find(is_own) {
+            Some(kept) => format!(
+                "; {kept} is kept until all of these nodes were ready: {}",
+                kept.commands()
+            ),
+            None => String::new(),
+        };
     }
-    let starts = matches!(report.operation, Operation::Start | Operation::Restart | Operation::Run);
-    let failed = matches!(
-        report.outcome,
-        Outcome::Failed | Outcome::NeedsPerson | Outcome::Interrupted
-    );
-    match report.kept.first().filter(|kept| starts && failed && kept.until_ready) {
+    let is_down = match report.operation {
+        Operation::Start | Operation::Restart | Operation::Run => {
+            matches!(
+                report.outcome,
+                Outcome::Failed | Outcome::Interrupted | Outcome::NeedsPerson
+            )
+        }
+        _ => report.outcome == Outcome::NeedsPerson,
+    };
+    match report.kept.first().filter(|kept| is_down && kept.until_ready) {
         Some(kept) => format!("; {kept} is still kept: {}", kept.commands()),
         None => String::new(),
     }

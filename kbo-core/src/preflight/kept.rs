@@ -15,11 +15,13 @@ impl Judge<'_> {
             let text = format!("{kept} {until}");
             let hint = kept.commands();
             match self.input.purpose {
-                Purpose::Restore { .. } => self.warn(
-                    None,
-                    format!("{text}; it stays, beside what this restore replaces"),
-                    Some(hint),
-                ),
+                Purpose::Restore { .. } => {
+                    let then = match kept.until_ready {
+                        true => "it stays beside what this restore replaces, and goes once all of them were ready",
+                        false => "it stays beside what this restore replaces",
+                    };
+                    self.warn(None, format!("{text}; {then}"), Some(hint));
+                }
                 _ => self.note(None, format!("{text} ({hint})")),
             }
         }

@@ -8,6 +8,9 @@ use crate::ports::node::{DirFacts, LinkProbe};
 use crate::ports::store::Space;
 use crate::text::human;
 
+/// What to do where space is short and nothing of kbo's takes it.
+const MAKE_ROOM: &str = "make room there";
+
 impl Judge<'_> {
     /// Need and have of every filesystem on a node: what a snapshot copies, or what is staged.
     pub(super) fn node_space(&mut self) {
@@ -32,16 +35,20 @@ impl Judge<'_> {
                 *at += 1;
                 need.entry(dir.device).or_insert((0, dir)).0 += bytes;
             }
+            let kept: u64 = facts.kept.iter().map(|kept| kept.bytes).sum();
+            let remedy = match kept {
+                0 => MAKE_ROOM.to_owned(),
+                kept => format!(
+                    "make room there; earlier restores keep {} on this node, which `kbo previous discard` removes",
+                    human(kept)
+                ),
+            };
             for (bytes, dir) in need.into_values() {
-                self.space(
-                    Some(node),
-                    &dir.path,
-                    bytes,
-                    Space {
-                        free: dir.free,
-                        size: dir.size,
-                    },
-                );
+                let space = Space {
+                    free: dir.free,
+                    size: dir.size,
+                };
+                self.space(Some(node), &dir.path, bytes, space, &remedy);
             }
         }
     }
@@ -51,7 +58,7 @@ impl Judge<'_> {
         match self.input.purpose {
             Purpose::Backup { .. } => {}
             // It writes nothing there; but whoever runs kbo should know, before each run.
-            Purpose::Restore { .. } => return self.space(None, "the store", 0, space),
+            Purpose::Restore { .. } => return self.space(None, "the store", 0, space, MAKE_ROOM),
             _ => return,
         }
         let mut raw: BTreeMap<Dataset, u64> = BTreeMap::new();
@@ -70,7 +77,7 @@ impl Judge<'_> {
         }
         let all = known.saturating_add(unknown);
         if known > space.free || all <= space.free {
-            return self.space(None, "the store", all.min(known.max(space.free)), space);
+            return self.space(None, "the store", all.min(known.max(space.free)), space, MAKE_ROOM);
         }
         self.warn(
             None,
@@ -83,12 +90,12 @@ impl Judge<'_> {
         );
     }
 
-    fn space(&mut self, node: Option<&Node>, path: &str, need: u64, space: Space) {
+    fn space(&mut self, node: Option<&Node>, path: &str, need: u64, space: Space, remedy: &str) {
         if need > space.free {
             self.refuse(
                 node,
                 format!("{path}: needs {}, has {} free", human(need), human(space.free)),
-                Some("make room there".to_owned()),
+                Some(remedy.to_owned()),
             );
         } else if (space.free - need).saturating_mul(100)
             < space.size.saturating_mul(u64::from(self.input.warn_free_percent))

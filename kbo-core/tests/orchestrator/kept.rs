@@ -166,14 +166,18 @@ async fn a_stopped_cluster_goes_back_to_what_it_was_before_the_restore() {
 
 #[tokio::test]
 async fn a_cluster_whose_start_fails_on_the_restored_data_names_the_way_back_and_goes_it() {
-    for broken in ["c1", "b2"] {
+    for broken in [&["c1"][..], &["b2"], &["c1", "c2"], &["c1", "c2", "c3"]] {
         let (kept, report) = Kept::stopped_and_restored(Shape::THREE_AND_THREE).await;
-        kept.cluster.with(broken, |node| node.exits = true);
+        for node in broken {
+            kept.cluster.with(node, |node| node.exits = true);
+        }
         let failed = kept.power(Operation::Start).await;
         assert!(!failed.outcome.is_done(), "{failed:#?}");
         assert!(failed.verdict.contains("kbo previous restore"), "{}", failed.verdict);
         assert!(kept.keeps_everywhere(&report.run), "{:?}", kept.keepers());
-        kept.cluster.with(broken, |node| node.exits = false);
+        for node in broken {
+            kept.cluster.with(node, |node| node.exits = false);
+        }
         kept.cluster.as_found();
         kept.done(kept.go_back(None).await);
         assert_eq!(kept.cluster.content(), kept.later);
