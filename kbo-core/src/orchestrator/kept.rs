@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::prepare::prepared;
+use super::readiness::Expected;
 use super::run::Run;
 use super::{Facts, Orchestrator, Prepared};
 use crate::ids::{NodeName, RunId};
@@ -285,13 +286,8 @@ impl Run<'_> {
             }
         }
         // Brokers that are down on purpose, or gone for good, take no part in what a whole partition is.
-        let ids = self.node_ids(&brokers);
         let partitions = self.o.partitions_now(&brokers).await.unwrap_or_default();
-        let short = |state: &&crate::ports::node::PartitionState| {
-            let missing = |id: &i32| ids.contains(id) && !state.isr.contains(id);
-            state.leader < 0 || state.replicas.iter().any(missing)
-        };
-        let short: Vec<String> = partitions.iter().filter(short).map(ToString::to_string).collect();
+        let short = Expected::On(self.node_ids(&brokers)).short(&partitions);
         (!short.is_empty()).then(|| format!("{} partitions are not whole: {}", short.len(), some_of(&short)))
     }
 }

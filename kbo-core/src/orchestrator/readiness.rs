@@ -218,7 +218,7 @@ pub(super) enum Expected<'a> {
 }
 
 impl Expected<'_> {
-    fn short(&self, now: &[PartitionState]) -> Vec<String> {
+    pub(super) fn short(&self, now: &[PartitionState]) -> Vec<String> {
         let is_short =
             |state: &PartitionState, isr: &[i32]| state.leader < 0 || isr.iter().any(|id| !state.isr.contains(id));
         let name = PartitionState::to_string;
@@ -240,7 +240,8 @@ impl Expected<'_> {
                 .iter()
                 .filter(|state| {
                     let isr: Vec<i32> = state.replicas.iter().copied().filter(|id| ids.contains(id)).collect();
-                    is_short(state, &isr)
+                    // All of whose replicas are on nodes that were down before, or are gone for good: it is no worse than it was.
+                    !isr.is_empty() && is_short(state, &isr)
                 })
                 .map(name)
                 .collect(),
@@ -318,5 +319,33 @@ impl<'a> Wait<'a> {
         }
         self.orchestrator.clock.sleep(self.orchestrator.settings.poll).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(topic: &str, leader: i32, replicas: &[i32], isr: &[i32]) -> PartitionState {
+        PartitionState {
+            topic: topic.to_owned(),
+            partition: 0,
+            leader,
+            replicas: replicas.to_vec(),
+            isr: isr.to_vec(),
+            offline: vec![],
+        }
+    }
+
+    #[test]
+    fn a_partition_all_of_whose_replicas_were_down_before_is_not_short() {
+        let up = Expected::On([1, 2].into());
+        let now = [
+            partition("on-a-dead-broker-alone", -1, &[3], &[3]),
+            partition("whole-on-those-up", 1, &[1, 3], &[1]),
+            partition("without-a-leader", -1, &[1, 3], &[3]),
+            partition("out-of-sync", 1, &[1, 2], &[1]),
+        ];
+        assert_eq!(up.short(&now), ["without-a-leader-0", "out-of-sync-0"]);
     }
 }
