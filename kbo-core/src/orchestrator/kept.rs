@@ -67,6 +67,7 @@ impl Orchestrator {
             cluster_id: None,
             other_cluster: true,
             nodes: vec![],
+            starts: false,
         };
         let mut facts = self.look(&purpose, &both).await;
         let known = facts.nodes.iter();

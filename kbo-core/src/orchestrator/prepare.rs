@@ -70,6 +70,7 @@ impl Orchestrator {
             cluster_id: manifest.cluster_id.clone(),
             other_cluster,
             nodes: manifest.nodes.clone(),
+            starts: true,
         };
         let mut facts = self.look(&purpose, &[Dataset::Config, Dataset::Data]).await;
         facts.findings.splice(0..0, self.fit(&manifest, &datasets));

@@ -16,7 +16,7 @@ impl Judge<'_> {
         }
         let stops = matches!(
             self.input.purpose,
-            Purpose::Backup { cold: true, .. } | Purpose::Restore { .. }
+            Purpose::Backup { cold: true, .. } | Purpose::Restore { starts: true, .. }
         );
         if stops && self.runs_without_majority() {
             self.refuse(

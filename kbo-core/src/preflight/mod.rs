@@ -90,6 +90,8 @@ pub enum Purpose {
         other_cluster: bool,
         /// The nodes as the backup has them.
         nodes: Vec<NodeRecord>,
+        /// Whether what it stops is started again: then that must be able to come up.
+        starts: bool,
     },
     /// A start, stop or restart.
     Power,

@@ -157,6 +157,7 @@ fn restore_needing(datasets: &[Dataset], need: BTreeMap<(NodeName, Dataset), Vec
         cluster_id: None,
         other_cluster: false,
         nodes: vec![],
+        starts: true,
     }
 }
 
@@ -184,6 +185,7 @@ fn restore_from(version: &str) -> Purpose {
             cluster_id,
             other_cluster,
             nodes: vec![record],
+            starts: true,
         },
         other => other,
     }
