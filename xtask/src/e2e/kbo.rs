@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// No run of kbo may take longer.
-const LIMIT: Duration = Duration::from_secs(300);
+/// No run of kbo may take longer. The last combined nodes of a quorum may look for one for five minutes when they stop.
+const LIMIT: Duration = Duration::from_secs(420);
 
 /// kbo with a configuration and an environment of its own.
 #[derive(Clone, Debug)]
