@@ -7,7 +7,7 @@ use super::state::NodeState;
 use crate::ids::NodeName;
 use crate::inventory::Dataset;
 use crate::ports::node::{
-    ContainerFacts, ContainerState, DirFacts, EngineFacts, FactsRequest, KafkaDir, KafkaSetup, KeptDir, LeaseFacts,
+    ContainerFacts, ContainerState, DirFacts, EngineFacts, FactsRequest, KafkaDir, KafkaSetup, LeaseFacts,
     MetaProperties, Mount, NodeFacts, Presence,
 };
 
@@ -51,32 +51,8 @@ pub(super) fn of(
         leases,
         kafka: (node.container != ContainerState::Missing).then(|| Ok(setup(node))),
         unit: None,
-        kept: kept(node),
+        kept: super::previous::told(node),
     }
-}
-
-fn kept(node: &NodeState) -> Vec<KeptDir> {
-    let mut kept = vec![];
-    for (run, previous) in &node.previous {
-        let infix = if previous.until_ready {
-            "until-ready"
-        } else {
-            "previous"
-        };
-        for (dataset, images) in &previous.images {
-            for (dir, image) in node.paths[dataset].iter().zip(images) {
-                kept.push(KeptDir {
-                    run: run.clone(),
-                    dataset: *dataset,
-                    dir: dir.clone(),
-                    path: format!("{dir}.{infix}-{run}"),
-                    bytes: image.as_ref().map_or(0, |image| size_of(&image.files)),
-                    until_ready: previous.until_ready,
-                });
-            }
-        }
-    }
-    kept
 }
 
 fn dir_facts(node: &NodeState, dataset: Dataset, index: usize, path: &str) -> DirFacts {

@@ -18,6 +18,7 @@ mod mocks;
 mod monitor;
 mod node;
 mod packing;
+mod previous;
 mod shape;
 mod state;
 mod store;

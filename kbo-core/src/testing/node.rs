@@ -13,7 +13,8 @@ use super::containers;
 use super::facts;
 use super::lease::{run_container, swap_back};
 use super::packing::{pack, sha256, size_of, unpack};
-use super::state::{Image, Lease as Promise, NodeState, Previous, Work};
+use super::previous::Keep;
+use super::state::{Image, Lease as Promise, NodeState, Work};
 use super::stream::CHUNK;
 use crate::ids::{NodeName, RunId};
 use crate::inventory::Dataset;
@@ -114,53 +115,6 @@ impl FakeNode {
         }
         Err(state(format!("the container of {} is up", self.name)))
     }
-
-    /// Drops a run's work folder, keeping what a swap replaced where that is wanted.
-    fn drop_work(&self, world: &mut World, run: &RunId, keep: Keep) -> Option<Vec<String>> {
-        if keep == Keep::Nothing {
-            world.check_drop(&self.name, run);
-        }
-        let node = self.node(world);
-        if node.lease.as_ref().is_some_and(|held| held.run == *run && !held.start) {
-            node.lease = None;
-        }
-        let work = node.work.remove(run)?;
-        if let Some(of) = work.previous_of.filter(|_| !work.replaced.is_empty()) {
-            node.previous.remove(&of);
-        }
-        let mut kept = vec![];
-        if keep != Keep::Nothing && !work.replaced.is_empty() {
-            let infix = if keep == Keep::Previous {
-                "previous"
-            } else {
-                "until-ready"
-            };
-            let paths = |dataset: &Dataset| node.paths.get(dataset).into_iter().flatten();
-            kept = work
-                .replaced
-                .keys()
-                .flat_map(paths)
-                .map(|path| format!("{path}.{infix}-{run}"))
-                .collect();
-            if keep == Keep::Previous {
-                node.kept.extend(kept.iter().cloned());
-            }
-            let previous = Previous {
-                until_ready: keep == Keep::UntilReady,
-                images: work.replaced,
-            };
-            node.previous.insert(run.clone(), previous);
-        }
-        Some(kept)
-    }
-}
-
-/// What a clean-up leaves of what a swap replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Keep {
-    Nothing,
-    Previous,
-    UntilReady,
 }
 
 impl Session {
@@ -565,7 +519,7 @@ impl NodeTransport for FakeNode {
             _ => Keep::Nothing,
         };
         for run in runs {
-            if let Some(kept) = self.drop_work(&mut world, &run, keep) {
+            if let Some(kept) = world.drop_work(&self.name, &run, keep) {
                 report.kept.extend(kept);
                 report.removed.push(run);
             }
