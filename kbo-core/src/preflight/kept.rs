@@ -9,10 +9,10 @@ impl Judge<'_> {
         let facts = facts.filter_map(|(name, facts)| Some((name, facts.as_ref().ok()?)));
         for kept in Kept::of(facts) {
             let until = match kept.until_ready {
-                true => "is kept until all of these nodes were ready on what took its place",
-                false => "is kept, as it was asked for",
+                true => "until all of these nodes were ready on what took its place",
+                false => "as it was asked for",
             };
-            let text = format!("{kept} {until}");
+            let text = format!("{kept} is kept since {:.0}, {until}", kept.since);
             let hint = kept.commands();
             match self.input.purpose {
                 Purpose::Restore { .. } => {
