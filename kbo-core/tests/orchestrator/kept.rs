@@ -374,6 +374,8 @@ async fn a_fault_at_any_operation_of_a_return_leaves_all_nodes_on_one_state_and_
                 let faults = Faults::none(kept.cluster.clock()).and(at, moment, effect);
                 let orchestrator = kept.orchestrator(Some(&faults));
                 let report = orchestrator.execute(orchestrator.prepare_go_back(None).await).await;
+                let told = report.outcome.is_done() || !report.failures.is_empty() || !report.findings.is_empty();
+                assert!(told, "{label}: {report:#?}");
                 kept.check_one_state(&first, &label);
                 kept.orchestrator(None).recover().await.expect("a recovery");
                 kept.check_one_state(&first, &label);
