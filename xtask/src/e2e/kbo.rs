@@ -210,10 +210,14 @@ impl Running {
 
     /// What Ctrl-C sends.
     pub(crate) fn interrupt(&self) -> Result<()> {
-        let pid = self.pid().to_string();
-        let status = Command::new("kill").args(["-INT", &pid]).status();
+        self.signal("-INT")
+    }
+
+    /// Send it a signal.
+    pub(crate) fn signal(&self, signal: &str) -> Result<()> {
+        let status = Command::new("kill").args([signal, &self.pid().to_string()]).status();
         if !status.context("cannot run kill")?.success() {
-            bail!("`{}` cannot be interrupted", self.command);
+            bail!("`{}` cannot be sent {signal}", self.command);
         }
         Ok(())
     }
