@@ -152,8 +152,6 @@ pub(super) const ENTRIES: &[Entry] = &[
         &[file("File to read", ""), Ask::Choice("Keep it?", &[("As any other backup", &[]), ("Pin it", &["--pin"])])], Consent::Free),
 
     entry(Group::Restore, "Restore a backup", "staged, verified, then swapped in", &["restore"], &[ANY, Ask::Part], Consent::PlanThenYes),
-    entry(Group::Restore, "Go back", "to what the last restore replaced, where the nodes keep it", &["previous", "restore"], &[], Consent::PlanThenYes),
-    entry(Group::Restore, "Discard", "what a restore replaced; there is no way back then", &["previous", "discard"], &[], Consent::PlanThenYes),
 
     entry(Group::Containers, "Status", "every container, and the last backup", &["status"], &[], Consent::Free),
     entry(Group::Containers, "Start", "in start order, each ready before the next", &["start"], &[Ask::Nodes], Consent::Plan),
@@ -175,6 +173,8 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(Group::Cluster, "Status", "every container, and the last backup", &["status"], &[], Consent::Free),
     entry(Group::Cluster, "Check", "everything that a backup needs; touches nothing", &["check"], &[], Consent::Free),
     entry(Group::Cluster, "Recover", "finish what a run that died left undone", &["recover"], &[], Consent::Question),
+    entry(Group::Cluster, "Go back", "to what the last restore replaced, where the nodes keep it", &["previous", "restore"], &[], Consent::PlanThenYes),
+    entry(Group::Cluster, "Discard", "what a restore replaced; there is no way back then", &["previous", "discard"], &[], Consent::PlanThenYes),
 
     entry(Group::SetUp, "Write kbo.toml", "from what runs on the nodes", &["init"], &[], Consent::Free),
     entry(Group::SetUp, "Write kbo.toml of one engine", "nodes that are containers of this machine", &["init", "--docker"], &[], Consent::Free),
