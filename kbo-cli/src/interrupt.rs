@@ -56,17 +56,29 @@ fn end_by_force() {
     });
 }
 
+/// Whether this process was started with SIGHUP ignored, as the kernel's mask of ignored signals tells: its first bit is signal 1.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
+}
+
 /// Passes signals on to `cancel` from now on.
 pub(crate) fn listen(cancel: Cancel) -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    // Whoever began with it ignored (nohup) shall go on when the terminal is gone.
+    let mut hangup = match ignores_hangup() {
+        true => None,
+        false => Some(signal(SignalKind::hangup())?),
+    };
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 Some(()) = interrupt.recv() => {}
                 Some(()) = terminate.recv() => {}
-                Some(()) = hangup.recv() => {}
+                Some(()) = async { hangup.as_mut()?.recv().await } => {}
                 else => return,
             }
             let again = cancel.is_asked();

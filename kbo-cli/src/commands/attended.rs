@@ -202,13 +202,26 @@ impl Attended {
             return vec!["what this run came to cannot be noted: the running program cannot be found".to_owned()];
         };
         // A run that did not come to make a store notes nothing: what a `before` hook has refused may be a disk that is not mounted.
-        let noted = match store.is_there().await {
-            Ok(true) => store.note_run(record).await.map(drop),
-            Ok(false) => Ok(()),
-            Err(error) => Err(error),
+        let noting = async {
+            match store.is_there().await {
+                Ok(true) => store.note_run(record).await.map(drop),
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            }
         };
-        if let Err(error) = noted {
-            warnings.push(format!("what this run came to cannot be noted: {}", chain(&error)));
+        // A note is not worth the minutes that the store has for what others wait for.
+        let patience = self.config.settings.store_timeout;
+        match tokio::time::timeout(patience, noting).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warnings.push(format!("what this run came to cannot be noted: {}", chain(&error))),
+            Err(_) => {
+                let text = format!(
+                    "what this run came to cannot be noted: the store does not answer within {} s",
+                    patience.as_secs()
+                );
+                warnings.push(text);
+                return warnings;
+            }
         }
         if let Some(path) = &self.config.metrics_textfile
             && let Err(error) = metrics::write(

@@ -76,7 +76,9 @@ fn offline(world: &World, kbo: &Kbo) -> Result<()> {
         })
         .and_then(|()| {
             for command in ["check", "backup"] {
-                kbo.expect(3, &[command])?.says(MORE)?.says("--allow-degraded")?;
+                kbo.expect(3, &[command])?
+                    .says("log dir offline")?
+                    .says("--allow-degraded")?;
             }
             let id = text(&kbo.json(&["backup", "--allow-degraded"])?, "id")?;
             kbo.expect(0, &["show", &id])?.says("degraded")

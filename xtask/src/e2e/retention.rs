@@ -43,8 +43,6 @@ fn rotated(world: &mut World) -> Result<()> {
     let second = text(&report, "id")?;
     holds(&kbo, &[&first, &second, &sixty]).with_context(|| format!("after a good backup: {report}"))?;
 
-    ahead(&kbo, &store, &[&first, &second, &sixty]).context("with a clock that is ahead")?;
-
     // By hand: into rotated/ it is one of many again, but a removed folder is no last good backup.
     let pinned = find(&store, &sixty).with_context(|| format!("{sixty} is nowhere"))?;
     let shown = pinned.display().to_string();
@@ -66,25 +64,23 @@ fn rotated(world: &mut World) -> Result<()> {
     kbo.expect(0, &["import", &file])?;
     holds(&kbo, &[&first, &second])?;
     kbo.expect(0, &["verify", "--all"])?;
-    Ok(())
+    from_the_future(&kbo, &store, &[&first, &second]).context("after a clock that was ahead")
 }
 
-/// Two months ahead of the nodes: everything would be too old, and nothing is removed for it.
-fn ahead(kbo: &Kbo, store: &Path, before: &[&str]) -> Result<()> {
-    let library =
-        ["x86_64", "aarch64"].map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1"));
-    let library = library.iter().find(|path| Path::new(path).exists());
-    let ahead = kbo
-        .with("LD_PRELOAD", library.context("libfaketime is not installed")?)
-        .with("FAKETIME", "+60d")
-        .with("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    let ran = ahead.expect(7, &["--json", "backup", "--only", "config"])?;
-    let id = text(&ran.says("the clocks of nodes disagree")?.document()?, "id")?;
-    holds(kbo, &[before, &[&id]].concat())?;
-    // Back in its own time it has a backup from the future.
-    kbo.expect(7, &["rotate"])?;
-    holds(kbo, &[before, &[&id]].concat())?;
-    let folder = find(store, &id).with_context(|| format!("{id} is nowhere"))?;
+/// A clock that was two months ahead has left a backup, and is right again: by which of the two times others are too old is not for
+/// kbo to say.
+fn from_the_future(kbo: &Kbo, store: &Path, before: &[&str]) -> Result<()> {
+    let newest = before.last().context("a backup")?;
+    let future = twin(store, newest, -60)?;
+    for command in [&["rotate"][..], &["--json", "backup", "--only", "config"]] {
+        kbo.expect(7, command)?.says("clock")?;
+    }
+    let listed = kbo.json(&["list"])?;
+    let all = listed.as_array().map_or(0, Vec::len);
+    if all != before.len() + 2 {
+        bail!("{all} backups are left where nothing may be rotated: {listed}");
+    }
+    let folder = find(store, &future).with_context(|| format!("{future} is nowhere"))?;
     fs::remove_dir_all(&folder).context("cannot remove the backup from the future")
 }
 
@@ -122,17 +118,18 @@ fn elsewhere(world: &World, node: &str) -> Result<std::path::PathBuf> {
 }
 
 /// A copy of a backup as it would be had it been made so many days earlier.
-fn twin(store: &Path, id: &str, days: u32) -> Result<String> {
+fn twin(store: &Path, id: &str, days: i32) -> Result<String> {
     let folder = find(store, id).with_context(|| format!("{id} is nowhere"))?;
     let at = |format: &str| -> Result<String> {
         let date = format!(
-            "{}-{}-{} {}:{}:{} UTC -{days} days",
+            "{}-{}-{} {}:{}:{} UTC {:+} days",
             &id[..4],
             &id[4..6],
             &id[6..8],
             &id[9..11],
             &id[11..13],
-            &id[13..15]
+            &id[13..15],
+            -days
         );
         let output = Command::new("date").args(["--utc", "--date", &date, format]).output()?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())

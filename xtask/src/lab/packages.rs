@@ -26,7 +26,6 @@ pub(super) const SSH: &[Need] = &[
     ("ssh-keygen", "openssh-client"),
     ("sudo", "sudo"),
     ("hostname", "hostname"),
-    ("faketime", "faketime"),
     ("fsfreeze", "util-linux"),
     ("chattr", "e2fsprogs"),
     ("mkfs.ext4", "e2fsprogs"),

@@ -5,6 +5,7 @@ mod certs;
 mod fixtures;
 mod listeners;
 mod node;
+mod owning;
 mod staging;
 mod swapping;
 
@@ -55,6 +56,7 @@ pub async fn conformance(harness: &dyn Harness) {
     swapping::a_swap_is_undone(harness).await;
     swapping::replaced_data_are_kept_on_request(harness).await;
     swapping::what_is_kept_is_told_swapped_in_again_and_removed(harness).await;
+    owning::what_is_swapped_for_a_run_is_confirmed_agreed_to_and_forgotten(harness).await;
     node::cleaning_what_is_not_there_is_done(harness).await;
     staging::nothing_staged_cannot_be_swapped(harness).await;
     staging::a_damaged_archive_is_not_staged(harness).await;
