@@ -110,6 +110,8 @@ pub(super) struct Run<'a> {
     silent: Mutex<BTreeSet<NodeName>>,
     /// Nodes that the undo goes on without for now.
     away: Mutex<BTreeSet<NodeName>>,
+    /// Nodes that hold nothing of the run any more.
+    unpinned: Mutex<BTreeSet<NodeName>>,
 }
 
 /// Why a run goes no further.
@@ -146,6 +148,7 @@ impl<'a> Run<'a> {
             begun: (o.clock.now(), o.clock.monotonic()),
             silent: Mutex::default(),
             away: Mutex::default(),
+            unpinned: Mutex::default(),
         }
     }
 
@@ -155,6 +158,10 @@ impl<'a> Run<'a> {
 
     pub(super) fn away(&self) -> MutexGuard<'_, BTreeSet<NodeName>> {
         self.away.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn unpinned(&self) -> MutexGuard<'_, BTreeSet<NodeName>> {
+        self.unpinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn harvest(&self) -> MutexGuard<'_, Harvest> {

@@ -85,6 +85,7 @@ impl Run<'_> {
                     CleanRequest::Run(run())
                 };
                 self.o.transport(node)?.clean(&request).await?;
+                self.unpinned().insert(node.clone());
                 Ok(StepOutcome::Done)
             }
             Step::Create { node, replace } => self.create(node, *replace).await.map(done),

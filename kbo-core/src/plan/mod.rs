@@ -346,10 +346,17 @@ impl Plan {
             });
         let archives = nodes.iter().flat_map(|node| {
             let name = node.name.clone();
-            datasets_of(node, kind).into_iter().map(move |dataset| Step::Archive {
+            let datasets = datasets_of(node, kind);
+            // A node's snapshot keeps what Kafka deletes on its disk: it goes as soon as it is archived.
+            let clean = (!datasets.is_empty()).then(|| Step::Clean {
+                node: name.clone(),
+                keep_previous: false,
+            });
+            let archive = move |dataset| Step::Archive {
                 node: name.clone(),
                 dataset,
-            })
+            };
+            datasets.into_iter().map(archive).chain(clean)
         });
         let cold = kind != BackupKind::Config;
         let starting = starts(cluster, |node| was_up(prior, node));
@@ -371,7 +378,6 @@ impl Plan {
             Phase::Settling => settle(&starting),
             Phase::Archiving => archives.clone().collect(),
             Phase::Committing => vec![Step::Commit],
-            Phase::Cleaning => cleans(cluster, false),
             _ => vec![],
         };
         Self {

@@ -186,6 +186,18 @@ impl NodeTransport for FakeNode {
         Ok(facts::of(node, &self.name, request, now, leases))
     }
 
+    async fn space(&self, datasets: &[Dataset]) -> Result<Vec<DirSpace>, NodeError> {
+        let mut world = self.world().await?;
+        let node = self.node(&mut world);
+        let paths = datasets.iter().filter_map(|dataset| node.paths.get(dataset)).flatten();
+        let space = |path: &String| DirSpace {
+            path: path.clone(),
+            free: node.free,
+            size: node.size,
+        };
+        Ok(paths.map(space).collect())
+    }
+
     async fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError> {
         {
             let mut session = self.session();

@@ -14,4 +14,5 @@ mod random;
 mod refusals;
 mod rotating;
 mod scene;
+mod space;
 mod undisturbed;

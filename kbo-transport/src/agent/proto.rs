@@ -7,13 +7,14 @@ mod open;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kbo_core::ids::RunId;
+use kbo_core::inventory::Dataset;
 use kbo_core::manifest::FileRecord;
 use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
     ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport,
-    ContainerRequest, ContainerState, FactsRequest, FilesReport, FormatReport, FormatRequest, Held, KafkaAnswer,
-    KafkaQuestion, NodeError, NodeFacts, PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport,
-    StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ContainerRequest, ContainerState, DirSpace, FactsRequest, FilesReport, FormatReport, FormatRequest, Held,
+    KafkaAnswer, KafkaQuestion, NodeError, NodeFacts, PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest,
+    StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +27,7 @@ pub use super::json::{decode, decode_and_wipe, encode};
 pub const MAGIC: &[u8; 8] = b"\0kbo-ag\n";
 
 /// The protocol's version; both ends must speak the same.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// The longest payload of a message.
 pub const MAX_MESSAGE: usize = 4 << 20;
@@ -211,6 +212,8 @@ impl Hello {
 pub enum Request {
     /// `facts`
     Facts(FactsRequest),
+    /// `space`
+    Space(Vec<Dataset>),
     /// `claim`
     Claim(Box<Claim>),
     /// `state`
@@ -285,6 +288,7 @@ impl Request {
         matches!(
             self,
             Request::Facts(_)
+                | Request::Space(_)
                 | Request::Claim(_)
                 | Request::State
                 | Request::Start
@@ -307,6 +311,8 @@ impl Request {
 pub enum Reply {
     /// To [`Frame::Open`] and [`Frame::Goodbye`], `agree` and `forgo`.
     Done,
+    /// `space`
+    Space(Vec<DirSpace>),
     /// `claim`
     Claim(ClaimReport),
     /// `holds`
