@@ -177,9 +177,10 @@ impl<C: Carrier> RemoteNode<C> {
     /// A call over the second connection, made anew where it broke.
     async fn call_beside(&self, request: Request) -> Result<Reply, NodeError> {
         let mut beside = self.beside.lock().await;
-        let mut connection = match beside.take() {
-            Some(mut connection) if connection.is_good() => connection,
-            _ => Connection::open(&self.carrier, &self.spec, &self.limits, Standing::default()).await?,
+        let mut at_hand = beside.take();
+        let mut connection = match at_hand.take_if(|connection| connection.is_good()) {
+            Some(connection) => connection,
+            None => Connection::open(&self.carrier, &self.spec, &self.limits, Standing::default()).await?,
         };
         let outcome = self.exchange(&mut connection, request).await;
         match outcome {
