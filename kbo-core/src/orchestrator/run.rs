@@ -18,7 +18,7 @@ use crate::plan::Step;
 use crate::ports::journal::Journal;
 use crate::ports::monitor::MonitorEvent;
 use crate::ports::node::{Claim, CleanStopProof, NodeError, NodeErrorKind, SnapshotReport};
-use crate::ports::store::{BackupWriter, StoreError};
+use crate::ports::store::{BackupWriter, StoreError, StoreLock};
 use crate::ports::stream::StreamError;
 use crate::report::{Failure, PhaseTime, chain};
 
@@ -94,6 +94,8 @@ pub(super) struct Run<'a> {
     pub(super) o: &'a Orchestrator,
     pub(super) prepared: Prepared,
     pub(super) journal: Box<dyn Journal>,
+    /// The store's lock, where it is to be shared once the run only makes archives.
+    pub(super) lock: Option<&'a dyn StoreLock>,
     pub(super) harvest: Mutex<Harvest>,
     /// Raised by the first failure among steps side by side, so that the others' streams end early.
     pub(super) failed: Arc<AtomicBool>,
@@ -139,6 +141,7 @@ impl<'a> Run<'a> {
             o,
             prepared,
             journal,
+            lock: None,
             harvest,
             failed: Arc::new(AtomicBool::new(false)),
             undoing: AtomicBool::new(false),

@@ -8,9 +8,10 @@ use futures_util::future::{join_all, pending, select_all};
 use super::run::{Halt, Run};
 use crate::ids::NodeName;
 use crate::inventory::Dataset;
-use crate::machine::Phase;
+use crate::machine::{Operation, Phase};
 use crate::plan::{PlannedPhase, Step};
 use crate::ports::node::{DirSpace, NodeError, NodeErrorKind};
+use crate::report::chain;
 use crate::text::human;
 
 /// How often a node's disks are looked at.
@@ -22,6 +23,7 @@ impl Run<'_> {
     /// The archives, until they are made or a node's disk is too full for its snapshot to stay. Then the snapshots go at once, that of
     /// the node in trouble first: the undo looks after the rest.
     pub(super) async fn archive_watched(&self, planned: &PlannedPhase) -> Result<(), Halt> {
+        self.share_lock().await;
         let mut archiving = std::pin::pin!(self.side_by_side(planned));
         let (node, error) = tokio::select! {
             biased;
@@ -38,6 +40,18 @@ impl Run<'_> {
         }
         self.unpin(&node).await;
         Err(Halt::Failed)
+    }
+
+    /// The cluster runs again, and nothing more is stopped or replaced: backups of configuration need not wait for a night of archives.
+    async fn share_lock(&self) {
+        if let (Some(lock), Operation::ColdBackup) = (self.lock, self.prepared.plan.operation)
+            && let Err(error) = lock.share().await
+        {
+            tracing::warn!(
+                "backups of configuration wait for the end of this run: {}",
+                chain(&error)
+            );
+        }
     }
 
     /// Ends when a node's free space is below the floor, and never otherwise.

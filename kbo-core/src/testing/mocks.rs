@@ -181,6 +181,8 @@ mock! {
     pub StoreLock {
         /// As the port's `release`.
         pub fn released(&self) -> Result<(), StoreError>;
+        /// As the port's `share`.
+        pub fn shared(&self) -> Result<(), StoreError>;
     }
 }
 
@@ -188,6 +190,10 @@ mock! {
 impl StoreLock for MockStoreLock {
     fn took_over(&self) -> Option<&LockOwner> {
         None
+    }
+
+    async fn share(&self) -> Result<(), StoreError> {
+        self.shared()
     }
 
     async fn release(self: Box<Self>) -> Result<(), StoreError> {

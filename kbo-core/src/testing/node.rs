@@ -82,6 +82,13 @@ impl FakeNode {
         }
     }
 
+    /// Whether another run of the same centre has the node, which it does not take over.
+    fn is_beside(&self, world: &World, run: &RunId) -> bool {
+        let session = self.session();
+        let lease = world.nodes[&self.name].lease.as_ref();
+        lease.is_some_and(|lease| lease.run != *run && session.knows(lease) && !session.holds(lease))
+    }
+
     /// A run takes the lease, or has it.
     fn bind<'w>(&self, world: &'w mut World, run: &RunId) -> Result<&'w mut NodeState, NodeError> {
         self.own(world, Some(run))?;
@@ -140,6 +147,12 @@ impl FakeNode {
 }
 
 impl Session {
+    /// Whether a lease is this session's run's, or one that it takes over.
+    fn holds(&self, lease: &Promise) -> bool {
+        let Some(claim) = &self.claim else { return true };
+        claim.run.as_ref() == Some(&lease.run) || claim.known.contains(&lease.run)
+    }
+
     /// Whether a lease is this session's run's, or one of its centre's.
     fn knows(&self, lease: &Promise) -> bool {
         let Some(claim) = &self.claim else {
@@ -313,7 +326,12 @@ impl NodeTransport for FakeNode {
         if request.datasets.contains(&Dataset::Data) {
             self.at_rest(&mut world, "a snapshot")?;
         }
-        let node = self.bind(&mut world, &request.run)?;
+        let is_beside = request.datasets == [Dataset::Config] && self.is_beside(&world, &request.run);
+        let node = match is_beside {
+            // Of two runs of one centre the one that archives has the only lease that this node keeps. The other has nothing at stake.
+            true => self.node(&mut world),
+            false => self.bind(&mut world, &request.run)?,
+        };
         let mut report = SnapshotReport {
             linked_files: 0,
             linked_bytes: 0,
@@ -573,8 +591,7 @@ impl NodeTransport for FakeNode {
         let mut world = self.world().await?;
         let mut session = self.session();
         let node = self.node(&mut world);
-        let is_mine = |lease: &mut Promise| session.claim.is_none() || session.knows(lease);
-        node.lease.take_if(is_mine);
+        node.lease.take_if(|lease| session.holds(lease));
         session.bound = None;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The orchestrator over the fake cluster: undisturbed, disturbed at every operation, killed, interrupted, refused.
 
+mod beside;
 mod conforming;
 mod containers;
 mod crashes;
