@@ -46,13 +46,40 @@ pub fn open_as(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     }))
 }
 
+/// Opens what the operator has named to be read: a file, or what a shell hands over by its number (`<(...)`, /dev/stdin), which
+/// somebody is there to write.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_given(path: &Path) -> io::Result<File> {
+    let is_handed_over = ["/dev/fd", "/proc/self/fd", "/dev/stdin"]
+        .iter()
+        .any(|place| path.starts_with(place));
+    match is_handed_over {
+        true => File::open(path),
+        false => open(path),
+    }
+}
+
 /// The text of a file of at most `longest` bytes.
 ///
 /// # Errors
 /// As for [`open`]; it is longer, or no text (`InvalidData`).
 pub fn read_to_string(path: &Path, longest: u64) -> io::Result<String> {
+    text_of(open(path)?, longest)
+}
+
+/// The text that the operator has named to be read, of at most `longest` bytes.
+///
+/// # Errors
+/// As for [`open_given`]; it is longer, or no text (`InvalidData`).
+pub fn read_given(path: &Path, longest: u64) -> io::Result<String> {
+    text_of(open_given(path)?, longest)
+}
+
+fn text_of(file: File, longest: u64) -> io::Result<String> {
     let mut text = String::new();
-    open(path)?.take(longest.saturating_add(1)).read_to_string(&mut text)?;
+    file.take(longest.saturating_add(1)).read_to_string(&mut text)?;
     if text.len() as u64 > longest {
         let why = format!("it is longer than {longest} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));

@@ -85,7 +85,8 @@ pub(crate) fn compose_with(
         Reach::Nothing => BTreeMap::new(),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let punctual = |node| -> Arc<dyn NodeTransport> { Arc::new(PunctualNode::new(node, Arc::clone(&clock))) };
+    let patience = config.settings.node_timeout;
+    let punctual = |node| -> Arc<dyn NodeTransport> { Arc::new(PunctualNode::new(node, Arc::clone(&clock), patience)) };
     let nodes = nodes.into_iter().map(|(name, node)| (name, punctual(node))).collect();
     let store = DirStore::new(config.storage.cold.clone());
     let held = process_store(config, &cancel)?;

@@ -69,6 +69,9 @@ fn main() -> ExitCode {
     if let Command::StoreAgent = cli.command {
         return commands::agent::store();
     }
+    if let Command::LogAgent(args) = &cli.command {
+        return logging::file::serve(&args.file);
+    }
     if let Command::Survey(args) = &cli.command {
         return commands::agent::survey(&args.socket);
     }
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
     };
     // A prompt that was interrupted leaves a thread in a read of the terminal: do not wait for it.
     runtime.shutdown_background();
+    logging::file::finish();
     match output::unwritten() {
         Some(why) if code == 0 => {
             output::error_line(&format!("kbo: the output could not be written: {why}"));

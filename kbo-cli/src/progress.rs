@@ -71,6 +71,7 @@ impl Monitor for Progress {
         match event {
             MonitorEvent::Phase(phase) => {
                 tracing::info!(%phase, "phase");
+                crate::interrupt::note(phase);
                 self.say(&format!("== {phase}"));
             }
             MonitorEvent::StepStarted { step } => tracing::info!(%step, "begins"),

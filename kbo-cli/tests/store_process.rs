@@ -354,21 +354,37 @@ async fn a_pipe_in_the_place_of_any_file_of_a_store_is_refused_by_name_and_not_w
 }
 
 #[test]
-fn a_pipe_for_kbo_toml_is_refused_by_name() {
+fn a_pipe_where_a_file_is_named_is_refused_by_name_and_not_waited_for() {
     let temp = tempfile::tempdir().unwrap();
-    let path = temp.path().join("kbo.toml");
+    let path = temp.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let output = Command::new("timeout")
-        .arg("20")
-        .arg(env!("CARGO_BIN_EXE_kbo"))
-        .arg("--config")
-        .arg(&path)
-        .arg("list")
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("it is a named pipe, not a file"), "{told}");
+    let pipe = path.to_str().unwrap();
+    let file = temp.path().join("kbo.toml");
+    let with_log = format!(
+        "[cluster]\nname = \"dev\"\n[storage]\ncold = \"{}\"\n[log]\nfile = \"{pipe}\"\n[defaults]\ndata = \"/data\"\n\
+         [[node]]\nname = \"n1\"\nrole = \"combined\"\nhost = \"127.0.0.1\"\nport = 1\n",
+        temp.path().join("store").display()
+    );
+    fs::write(&file, with_log).unwrap();
+    let config = file.to_str().unwrap();
+    let cases: [&[&str]; 5] = [
+        &["--config", pipe, "list"],
+        &["--config", config, "list"],
+        &["import-config", pipe],
+        &["ssh-setup", "root@127.0.0.1:1", "--known-hosts", pipe],
+        &["ssh-setup", "root@127.0.0.1:1", "--password-file", pipe],
+    ];
+    for arguments in cases {
+        let output = Command::new("timeout")
+            .arg("20")
+            .arg(env!("CARGO_BIN_EXE_kbo"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains("it is a named pipe, not a file"), "{arguments:?}: {told}");
+    }
 }
 
 #[tokio::test]

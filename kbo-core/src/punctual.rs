@@ -17,16 +17,10 @@ use crate::ports::clock::Clock;
 use crate::ports::node::*;
 use crate::ports::stream::{ByteSink, ByteSource, StreamError};
 
-/// A look at the container or the node's Kafka. The engine has 60 s for each of two inspects.
-const LOOK: Duration = Duration::from_secs(130);
 /// A look at every file of the directories; nothing is stopped meanwhile.
 const FACTS: Duration = Duration::from_secs(1800);
-/// How much longer than Kafka's own time a stop may take: the engine still has to kill the process and to unmount.
-const AFTER_STOP: Duration = Duration::from_secs(150);
-/// An engine that starts a container looks at it first.
-const START: Duration = Duration::from_secs(190);
-/// Renames, and reading a few small files, after a look at the container.
-const FILES: Duration = Duration::from_secs(150);
+/// How much longer than a look at a container its start may take: the engine looks at it first.
+const START: Duration = Duration::from_secs(40);
 /// Pulling an image, formatting.
 const CONTAINER: Duration = Duration::from_secs(2400);
 /// Removing files; the cluster is up meanwhile.
@@ -47,18 +41,22 @@ const SLOWEST_FILES: u64 = 500;
 pub struct PunctualNode {
     inner: Arc<dyn NodeTransport>,
     clock: Arc<dyn Clock>,
-    /// Seconds that a snapshot may take beyond [`FILES`], reckoned by the last look at the directories.
+    /// How long the node may take for a look at its container or Kafka, for renames and reading a few small files; and how much longer
+    /// than Kafka's own time for a stop, since the engine still has to kill the process and to unmount.
+    patience: Duration,
+    /// Seconds that a snapshot may take beyond [`Self::patience`], reckoned by the last look at the directories.
     snapshot: AtomicU64,
     /// Seconds that the next call may take beyond its own time: a stop of which the end is not known may have to end first.
     stopping: AtomicU64,
 }
 
 impl PunctualNode {
-    /// `inner`, with deadlines by `clock`.
-    pub fn new(inner: Arc<dyn NodeTransport>, clock: Arc<dyn Clock>) -> Self {
+    /// `inner`, with deadlines by `clock`, of which `patience` is that of whatever moves no data.
+    pub fn new(inner: Arc<dyn NodeTransport>, clock: Arc<dyn Clock>, patience: Duration) -> Self {
         Self {
             inner,
             clock,
+            patience,
             snapshot: AtomicU64::new(0),
             stopping: AtomicU64::new(0),
         }
@@ -113,7 +111,11 @@ impl NodeTransport for PunctualNode {
     }
 
     async fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError> {
-        let limit = if request.datasets.is_empty() { LOOK } else { FACTS };
+        let limit = if request.datasets.is_empty() {
+            self.patience
+        } else {
+            FACTS
+        };
         let facts = self
             .within(
                 limit,
@@ -135,21 +137,23 @@ impl NodeTransport for PunctualNode {
     }
 
     async fn space(&self, datasets: &[Dataset]) -> Result<Vec<DirSpace>, NodeError> {
-        self.within(LOOK, "tell its free space", self.inner.space(datasets))
+        self.within(self.patience, "tell its free space", self.inner.space(datasets))
             .await
     }
 
     /// Asked once more where it is not answered in time: one slow answer of an engine is no reason to undo a run.
     async fn state(&self) -> Result<ContainerState, NodeError> {
         let what = "tell its container's state";
-        match self.within(LOOK, what, self.inner.state()).await {
-            Err(error) if error.kind == NodeErrorKind::TimedOut => self.within(LOOK, what, self.inner.state()).await,
+        match self.within(self.patience, what, self.inner.state()).await {
+            Err(error) if error.kind == NodeErrorKind::TimedOut => {
+                self.within(self.patience, what, self.inner.state()).await
+            }
             told => told,
         }
     }
 
     async fn stop(&self, request: &StopRequest) -> Result<StopOutcome, NodeError> {
-        let limit = request.timeout + AFTER_STOP;
+        let limit = request.timeout + self.patience;
         let stopped = self.within(limit, "stop its container", self.inner.stop(request)).await;
         if let Err(error) = &stopped
             && matches!(error.kind, NodeErrorKind::Unreachable | NodeErrorKind::TimedOut)
@@ -160,20 +164,22 @@ impl NodeTransport for PunctualNode {
     }
 
     async fn start(&self) -> Result<StartOutcome, NodeError> {
-        self.within(START, "start its container", self.inner.start()).await
+        self.within(self.patience + START, "start its container", self.inner.start())
+            .await
     }
 
     async fn kafka(&self, question: KafkaQuestion) -> Result<KafkaAnswer, NodeError> {
-        self.within(LOOK, "ask its Kafka", self.inner.kafka(question)).await
+        self.within(self.patience, "ask its Kafka", self.inner.kafka(question))
+            .await
     }
 
     async fn prove_clean(&self) -> Result<CleanStopProof, NodeError> {
-        self.within(FILES, "prove its clean stop", self.inner.prove_clean())
+        self.within(self.patience, "prove its clean stop", self.inner.prove_clean())
             .await
     }
 
     async fn snapshot(&self, request: &SnapshotRequest) -> Result<SnapshotReport, NodeError> {
-        let limit = FILES + Duration::from_secs(self.snapshot.load(Ordering::Relaxed));
+        let limit = self.patience + Duration::from_secs(self.snapshot.load(Ordering::Relaxed));
         self.within(limit, "take its snapshot", self.inner.snapshot(request))
             .await
     }
@@ -212,27 +218,35 @@ impl NodeTransport for PunctualNode {
     }
 
     async fn swap(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
-        self.within(FILES, "swap its directories", self.inner.swap(request))
+        self.within(self.patience, "swap its directories", self.inner.swap(request))
             .await
     }
 
     async fn swap_back(&self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
-        self.within(FILES, "swap its directories back", self.inner.swap_back(request))
-            .await
+        self.within(
+            self.patience,
+            "swap its directories back",
+            self.inner.swap_back(request),
+        )
+        .await
     }
 
     async fn container(&self, request: &ContainerRequest) -> Result<ContainerReport, NodeError> {
         let limit = match request {
             ContainerRequest::Create(_) | ContainerRequest::Replace { .. } => CONTAINER,
-            _ => START * 2,
+            _ => (self.patience + START) * 2,
         };
         self.within(limit, "change or compare its container", self.inner.container(request))
             .await
     }
 
     async fn quorum_setup(&self, properties: &str) -> Result<QuorumSetup, NodeError> {
-        self.within(FILES, "read its properties file", self.inner.quorum_setup(properties))
-            .await
+        self.within(
+            self.patience,
+            "read its properties file",
+            self.inner.quorum_setup(properties),
+        )
+        .await
     }
 
     async fn format(&self, request: &FormatRequest) -> Result<FormatReport, NodeError> {
@@ -246,18 +260,18 @@ impl NodeTransport for PunctualNode {
     }
 
     async fn files(&self, request: &FilesRequest) -> Result<FilesReport, NodeError> {
-        self.within(FILES, "read or write files", self.inner.files(request))
+        self.within(self.patience, "read or write files", self.inner.files(request))
             .await
     }
 
     async fn listeners(&self, handshake: bool) -> Result<Vec<ListenerFacts>, NodeError> {
-        self.within(LOOK, "tell its listeners", self.inner.listeners(handshake))
+        self.within(self.patience, "tell its listeners", self.inner.listeners(handshake))
             .await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError> {
         // In an undo the other nodes wait for the answer, and the cluster with them.
-        let limit = if claim.undoing { LOOK } else { CLAIM };
+        let limit = if claim.undoing { self.patience } else { CLAIM };
         self.within(limit, "tell whose it is", self.inner.claim(claim)).await
     }
 

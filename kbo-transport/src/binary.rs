@@ -21,7 +21,7 @@ pub(crate) struct AgentBinary {
 impl AgentBinary {
     /// Reads and hashes the file once.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+        let mut file = kbo_archive::regular::open(path)?;
         let mut hash = Sha256::new();
         let mut head = Vec::new();
         let mut size = 0u64;
@@ -47,7 +47,7 @@ impl AgentBinary {
 
     /// The file, from its beginning.
     pub(crate) fn reader(&self) -> io::Result<File> {
-        File::open(&self.path)
+        kbo_archive::regular::open(&self.path)
     }
 
     /// Its name on a node: another version or another build is another name.

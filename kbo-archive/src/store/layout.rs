@@ -23,7 +23,7 @@ const OLDEST_FORMAT: u32 = 1;
 
 const STORE_FILE: &str = "kbo-store.json";
 /// Bytes of it; some hundred are usual.
-const LONGEST_RECORD: u64 = 1 << 20;
+pub(super) const LONGEST_RECORD: u64 = 1 << 20;
 const CONTROL: &str = ".kbo";
 /// How the folder of a backup is called while it is being removed; hidden, so that no listing takes it for a backup.
 const TRASH_PREFIX: &str = ".trash-";

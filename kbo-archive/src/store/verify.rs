@@ -129,8 +129,8 @@ pub async fn verify_store(store: &DirStore) -> Result<Vec<String>, StoreError> {
             }
         }
         for path in files_below(&layout.notes("last")) {
-            let read = fs::read(&path).map_err(|error| error.to_string());
-            if let Err(why) = read.and_then(|text| last::parsed(&text).map(drop)) {
+            let read = crate::regular::read_to_string(&path, super::layout::LONGEST_RECORD).map_err(|error| error.to_string());
+            if let Err(why) = read.and_then(|text| last::parsed(text.as_bytes()).map(drop)) {
                 findings.push(format!("{} is damaged: {why}", path.display()));
             }
         }

@@ -133,9 +133,19 @@ pub(crate) enum Command {
     /// Work on the store's disk for another process, over stdin and stdout (kbo starts this by itself)
     #[command(hide = true)]
     StoreAgent,
+    /// Append what comes over stdin to a log file, for another process (kbo starts this by itself)
+    #[command(hide = true)]
+    LogAgent(LogAgentArgs),
     /// Print which containers of an engine are Kafka nodes (kbo init starts this on the nodes by itself)
     #[command(hide = true)]
     Survey(SurveyArgs),
+}
+
+/// Arguments of `kbo log-agent`.
+#[derive(Debug, Args)]
+pub(crate) struct LogAgentArgs {
+    /// The file
+    pub(crate) file: PathBuf,
 }
 
 /// One of the two datasets.

@@ -1,6 +1,6 @@
 //! `kbo import-config`: the older tool's configuration as a kbo.toml.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -200,9 +200,8 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 
 fn read(file: &Path, scope: Scope) -> Result<Source, Trouble> {
     let wrong = |what: String| Trouble::new(Outcome::Usage, format!("cannot read {}: {what}", file.display()));
-    // Not by its length: devices and pipes have none, and some never end.
     let mut bytes = vec![];
-    File::open(file)
+    kbo_archive::regular::open_given(file)
         .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
         .map_err(|error| wrong(error.to_string()))?;
     if bytes.len() as u64 > LARGEST {

@@ -177,6 +177,7 @@ fn needs(command: &Command) -> Needs {
         | Command::Init(_)
         | Command::Survey(_)
         | Command::StoreAgent
+        | Command::LogAgent(_)
         | Command::Agent => Needs::Look,
         Command::Certs(args) if args.action.is_deployment() => Needs::Change,
         Command::Certs(_) => Needs::Look,
@@ -270,7 +271,7 @@ async fn dispatch(context: &Context, command: Command) -> Ended {
         Command::SshSetup(args) => ssh_setup::run(&args, &context.global).await,
         Command::Init(args) => init::run(&args, &context.global).await,
         // These are served before a cluster is composed.
-        Command::Menu | Command::Agent | Command::StoreAgent | Command::Survey(_) => {
+        Command::Menu | Command::Agent | Command::StoreAgent | Command::LogAgent(_) | Command::Survey(_) => {
             Err(Trouble::new(Outcome::Usage, "this is started by kbo itself"))
         }
     }

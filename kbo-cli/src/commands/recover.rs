@@ -35,6 +35,7 @@ pub(super) struct Recovery {
 
 /// Undoes and sweeps; the caller holds the lock. What failed is said; the verdict is the caller's to show.
 pub(super) async fn recover(context: &Context) -> Result<Recovery, Trouble> {
+    crate::interrupt::note_recovery();
     let recovered = context.composed.orchestrator.recover().await?;
     for failure in recovered.runs.iter().flat_map(|report| &report.failures) {
         output::error_line(&format!("failed: {failure}"));

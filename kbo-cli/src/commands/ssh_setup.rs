@@ -183,7 +183,7 @@ pub(super) fn host(text: &str) -> Result<HostText<'_>, Trouble> {
 async fn set_up(args: &SshSetupArgs, global: &Global, targets: Vec<Target>) -> Ended {
     let mut passwords = Passwords::new(args)?;
     if let Some(file) = &args.known_hosts {
-        std::fs::File::open(file).map_err(|error| {
+        kbo_archive::regular::open_given(file).map_err(|error| {
             Trouble::new(
                 Outcome::Usage,
                 format!("--known-hosts: cannot read {}: {error}", file.display()),

@@ -213,6 +213,9 @@ pub struct RawLimits {
     /// snapshot keeps on the disk what Kafka deletes meanwhile; below the floor the backup ends and its snapshots go. `"0"` watches
     /// nothing. Default: 5 %, and at most 1 GiB.
     pub node_free_floor: Option<String>,
+    /// How long a node's engine or disk may take for what moves no data: a look, a rename; and how much longer than Kafka's own time a
+    /// stop may take. A step fails after that, the run is undone, and the other nodes are up again. Default 150.
+    pub node_timeout_seconds: Option<u64>,
 }
 
 /// `[log]`

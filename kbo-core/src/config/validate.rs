@@ -189,6 +189,11 @@ fn settings(raw: &Raw) -> Result<Settings, ConfigError> {
             raw.limits.store_timeout_seconds,
             default.store_timeout,
         )?,
+        node_timeout: seconds(
+            "limits.node_timeout_seconds",
+            raw.limits.node_timeout_seconds,
+            default.node_timeout,
+        )?,
         parallel_nodes,
         level,
         threads: raw.archive.threads.unwrap_or(default.threads),

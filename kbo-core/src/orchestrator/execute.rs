@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::outcome::{refused, report, unstarted};
 use super::run::Run;
-use super::{Orchestrator, Prepared};
+use super::{Orchestrator, Prepared, Rotation};
 use crate::cancel::Urgency;
 use crate::ids::RunId;
 use crate::journal::Entry;
@@ -90,9 +90,10 @@ impl Orchestrator {
     }
 }
 
-/// How long a step goes on, and then an undo, after the operator has asked for the end twice.
+/// How long a step goes on, and then an undo, and then what ends the run, after the operator has asked for the end twice.
 const HURRIED_STEP: Duration = Duration::from_secs(1);
-const HURRIED_UNDO: Duration = Duration::from_secs(5);
+pub(super) const HURRIED_UNDO: Duration = Duration::from_secs(5);
+const HURRIED_END: Duration = Duration::from_secs(2);
 
 /// So many runs of one cluster within as many seconds are no operator's.
 const SECONDS_TRIED: u32 = 60;
@@ -102,24 +103,7 @@ impl Run<'_> {
     async fn drive(self) -> Report {
         let operation = self.prepared.plan.operation;
         let mut phase = self.advance(operation, Phase::Idle, Event::Begin);
-        let begin = Entry::Begin {
-            at: self.o.clock.now(),
-            plan: self.prepared.plan.clone(),
-            prior: self.prepared.prior.clone(),
-        };
-        let mut event = match self.journal(begin).await {
-            Ok(()) => match self.claim().await {
-                Ok(()) => {
-                    self.sweep_orphans().await;
-                    Event::PhaseDone
-                }
-                Err(_) => Event::StepFailed,
-            },
-            Err(error) => {
-                self.fail("begin the journal", None, &error.into());
-                Event::StepFailed
-            }
-        };
+        let mut event = self.unless_hurried(self.claim_nodes(), HURRIED_STEP).await;
         loop {
             phase = self.advance(operation, phase, event);
             event = match phase {
@@ -138,8 +122,30 @@ impl Run<'_> {
         self.finish(phase).await
     }
 
+    /// The journal's first line, the nodes told whose they are, and what earlier runs left on them swept.
+    async fn claim_nodes(&self) -> Event {
+        let begin = Entry::Begin {
+            at: self.o.clock.now(),
+            plan: self.prepared.plan.clone(),
+            prior: self.prepared.prior.clone(),
+        };
+        match self.journal(begin).await {
+            Ok(()) => match self.claim().await {
+                Ok(()) => {
+                    self.sweep_orphans().await;
+                    Event::PhaseDone
+                }
+                Err(_) => Event::StepFailed,
+            },
+            Err(error) => {
+                self.fail("begin the journal", None, &error.into());
+                Event::StepFailed
+            }
+        }
+    }
+
     /// The work, or what is left undone of it some seconds after the operator asked a second time: what is awaited is abandoned.
-    async fn unless_hurried(&self, work: impl Future<Output = Event>, patience: Duration) -> Event {
+    pub(super) async fn unless_hurried(&self, work: impl Future<Output = Event>, patience: Duration) -> Event {
         let cancel = &self.o.cancel;
         tokio::select! {
             biased;
@@ -247,8 +253,28 @@ impl Run<'_> {
         }
     }
 
-    /// Leases back, journal closed, report.
+    /// Leases back, journal closed, report. Of an operator who has asked twice for the end, it does what is done at once.
     pub(super) async fn finish(self, phase: Phase) -> Report {
+        let hurried = async {
+            self.o.cancel.reached(Urgency::Hurry).await;
+            self.o.clock.expire(HURRIED_END).await;
+        };
+        let rotation = tokio::select! {
+            biased;
+            rotation = self.end(phase) => rotation,
+            () = hurried => {
+                self.warn("the run's end was abandoned, for kbo was interrupted twice: nodes let go of it by themselves, the next run closes its journal".to_owned());
+                None
+            }
+        };
+        let harvest = self.harvest.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Report {
+            rotation,
+            ..report(self.prepared, harvest, phase)
+        }
+    }
+
+    async fn end(&self, phase: Phase) -> Option<Rotation> {
         let end = Entry::End {
             at: self.o.clock.now(),
             phase,
@@ -275,10 +301,6 @@ impl Run<'_> {
         self.note_cluster_id().await;
         let rotation = self.rotate(phase).await;
         self.warn_of_space_in_the_store().await;
-        let harvest = self.harvest.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Report {
-            rotation,
-            ..report(self.prepared, harvest, phase)
-        }
+        rotation
     }
 }

@@ -63,6 +63,8 @@ pub struct Settings {
     pub lease_grace: Duration,
     /// How long the store's disk may take to answer before the run goes on without it.
     pub store_timeout: Duration,
+    /// How long a node's engine or disk may take for what moves no data.
+    pub node_timeout: Duration,
     /// Pause between two looks at something that is waited for.
     pub poll: Duration,
     /// Nodes worked on side by side.
@@ -93,6 +95,7 @@ impl Default for Settings {
             isr_timeout: Duration::from_secs(120),
             lease_grace: Duration::from_secs(120),
             store_timeout: Duration::from_secs(30),
+            node_timeout: Duration::from_secs(150),
             poll: Duration::from_millis(200),
             parallel_nodes: 16,
             level: 1,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::execute::HURRIED_UNDO;
 use super::run::Run;
 use super::{LeftOnNode, Orchestrator, Prepared};
 use crate::ids::RunId;
@@ -82,7 +83,7 @@ impl Orchestrator {
             run.claim_for_undo().await;
             let nothing_left = swapped && self.holds_nothing_of(run.id()).await;
             run.take_over(nothing_left).await;
-            let end = match run.undo().await {
+            let end = match run.unless_hurried(run.undo(), HURRIED_UNDO).await {
                 Event::UndoDone => Phase::RolledBack,
                 _ => Phase::Stuck,
             };

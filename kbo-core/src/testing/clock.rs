@@ -1,5 +1,6 @@
 //! Time that passes only where somebody waits.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -26,6 +27,33 @@ struct Hands {
     elapsed: Duration,
     /// How far the wall clock was set on since.
     set_on: SignedDuration,
+    /// The limits that are waited for, by their time; a number keeps those of one time apart.
+    limits: BTreeSet<(Duration, u64)>,
+    /// How many there have been.
+    counted: u64,
+}
+
+/// A limit that is waited for.
+struct Limit<'c> {
+    clock: &'c FakeClock,
+    key: (Duration, u64),
+}
+
+impl Limit<'_> {
+    /// Whether the time has come: of several limits the first one's comes first.
+    fn is_over(&self) -> bool {
+        let mut hands = self.clock.hands();
+        if hands.limits.first() == Some(&self.key) {
+            hands.elapsed = hands.elapsed.max(self.key.0);
+        }
+        hands.elapsed >= self.key.0
+    }
+}
+
+impl Drop for Limit<'_> {
+    fn drop(&mut self) {
+        self.clock.hands().limits.remove(&self.key);
+    }
 }
 
 impl FakeClock {
@@ -69,10 +97,21 @@ impl Clock for FakeClock {
 
     /// Nothing of a fake takes real time: what is not done after this many turns waits for what never comes.
     async fn expire(&self, time: Duration) {
-        for _ in 0..PATIENCE {
-            breathe().await;
+        let limit = {
+            let mut hands = self.hands();
+            hands.counted += 1;
+            let key = (hands.elapsed + time, hands.counted);
+            hands.limits.insert(key);
+            Limit { clock: self, key }
+        };
+        loop {
+            for _ in 0..PATIENCE {
+                breathe().await;
+            }
+            if limit.is_over() {
+                return;
+            }
         }
-        self.advance(time);
     }
 }
 

@@ -211,7 +211,11 @@ impl FakeCluster {
             }
         };
         let transport = |name: &NodeName| -> Arc<dyn NodeTransport> {
-            Arc::new(PunctualNode::new(transport(name), Arc::new(self.clock.clone())))
+            Arc::new(PunctualNode::new(
+                transport(name),
+                Arc::new(self.clock.clone()),
+                Settings::default().node_timeout,
+            ))
         };
         let names: Vec<NodeName> = self.world().nodes.keys().cloned().collect();
         names.into_iter().map(|name| (name.clone(), transport(&name))).collect()

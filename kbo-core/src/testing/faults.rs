@@ -100,6 +100,11 @@ impl Faults {
         self
     }
 
+    /// From now on no operation of `who` returns.
+    pub fn freeze(&self, who: &str) {
+        self.inner().frozen.insert(who.to_owned());
+    }
+
     /// Operations begun so far.
     pub fn count(&self) -> usize {
         self.inner().operations.len()

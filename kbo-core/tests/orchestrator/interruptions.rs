@@ -1,7 +1,9 @@
 //! Ctrl-C at every operation, once and twice.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use kbo_core::ports::clock::Clock;
 use kbo_core::report::Outcome;
 use kbo_core::testing::{Effect, Faults, Moment, Shape};
 
@@ -87,4 +89,41 @@ async fn a_run_interrupted_before_it_began_touches_nothing() {
     assert_eq!(report.outcome, Outcome::Interrupted);
     scene.check(&report, "interrupted before it began");
     assert!(report.phases.is_empty());
+}
+
+#[tokio::test]
+async fn asked_twice_a_run_ends_within_seconds_when_every_node_hangs() {
+    let shape = Shape::new(1, 0, 2);
+    for job in [BACKUP, RESTORE] {
+        let operations = Scene::operations(shape, job).await;
+        // Looking and planning is given up by whoever waits for it: nothing has been touched.
+        let begun = operations.iter().position(|what| what.starts_with("store: begin"));
+        for (at, what) in operations.into_iter().enumerate().skip(begun.expect("a journal")) {
+            let label = format!("{job:?}: asked twice at operation {at}, {what}, and every node hangs then");
+            let scene = Scene::new(shape, job).await;
+            let clock = scene.cluster.clock().clone();
+            let faults = Faults::none(&clock);
+            let orchestrator = scene.orchestrator(Some(&faults));
+            let (cancel, asked) = (orchestrator.cancel.clone(), Arc::new(OnceLock::new()));
+            let ask = {
+                let (clock, asked, faults) = (clock.clone(), Arc::clone(&asked), faults.clone());
+                let nodes: Vec<String> = scene.cluster.states().keys().map(ToString::to_string).collect();
+                move || {
+                    nodes.iter().for_each(|node| faults.freeze(node));
+                    cancel.ask();
+                    cancel.ask();
+                    let _ = asked.set(clock.monotonic());
+                }
+            };
+            let faults = faults.and(at, Moment::Before, Effect::Call(Arc::new(ask)));
+            let report = scene.run(&orchestrator).await;
+            let took = asked.get().map(|asked| clock.monotonic().saturating_sub(*asked));
+            assert!(
+                took.is_some_and(|took| took <= Duration::from_secs(15)),
+                "{label}: {took:?}\n{report:#?}"
+            );
+            faults.mend();
+            scene.check_recovery(&label).await;
+        }
+    }
 }

@@ -91,7 +91,7 @@ pub fn key_is_encrypted(path: &Path) -> bool {
 pub fn read_passphrase(path: &Path) -> Result<Secret, NodeError> {
     let refused = |text: String| NodeError::new(NodeErrorKind::Refused, text);
     let shown = path.display();
-    let text = fs::read_to_string(path)
+    let text = kbo_archive::regular::read_given(path, LONGEST)
         .map_err(|error| refused(format!("the passphrase file {shown} cannot be read: {error}")))?;
     let meta = fs::metadata(path).map_err(|error| refused(format!("the passphrase file {shown}: {error}")))?;
     if meta.uid() == rustix::process::getuid().as_raw() && meta.mode() & 0o077 != 0 {

@@ -80,7 +80,7 @@ pub fn make(path: &Path, comment: &str) -> Result<PublicKey, NodeError> {
 /// No such key, or one of which the public half is not known.
 pub fn public_half(path: &Path) -> Result<PublicKey, NodeError> {
     let key = KeyFile::read(path)?;
-    let written = fs::read_to_string(beside(path)).ok();
+    let written = kbo_archive::regular::read_to_string(&beside(path), 1 << 16).ok();
     let words: Vec<&str> = written
         .as_deref()
         .map(|text| text.split_whitespace().collect())

@@ -99,7 +99,8 @@ fn interrupted(world: &mut World) -> Result<()> {
     if run.has_ended()? {
         bail!("the first run ended before its time");
     }
-    run.interrupt()?;
+    // A terminal that is closed.
+    run.signal("-HUP")?;
     run.end()?.expect(130)?;
     nodes::as_found(&world.lab, &before)?;
     world.lab.wait_ready(super::WHOLE)?;

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// No run of kbo may take longer.
-const LIMIT: Duration = Duration::from_secs(300);
+/// No run of kbo may take longer. The last combined nodes of a quorum may look for one for five minutes when they stop.
+const LIMIT: Duration = Duration::from_secs(420);
 
 /// kbo with a configuration and an environment of its own.
 #[derive(Clone, Debug)]
@@ -210,10 +210,14 @@ impl Running {
 
     /// What Ctrl-C sends.
     pub(crate) fn interrupt(&self) -> Result<()> {
-        let pid = self.pid().to_string();
-        let status = Command::new("kill").args(["-INT", &pid]).status();
+        self.signal("-INT")
+    }
+
+    /// Send it a signal.
+    pub(crate) fn signal(&self, signal: &str) -> Result<()> {
+        let status = Command::new("kill").args([signal, &self.pid().to_string()]).status();
         if !status.context("cannot run kill")?.success() {
-            bail!("`{}` cannot be interrupted", self.command);
+            bail!("`{}` cannot be sent {signal}", self.command);
         }
         Ok(())
     }

@@ -5,6 +5,8 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 
 use super::kbo::Kbo;
+use super::nodes::wait_until;
+use super::store::system;
 use super::world::text;
 use super::{Case, World, data};
 
@@ -16,6 +18,7 @@ pub(super) const CASES: &[Case] = &[Case::new(
 const WHOLE: &str = "/data/cluster/data";
 const LOGS: &str = "/data/cluster/data/logs";
 const META: &str = "/data/cluster/data/meta";
+const MORE: &str = "/data/cluster/data/more";
 
 fn parted(world: &mut World) -> Result<()> {
     let backup = world.full()?;
@@ -38,6 +41,8 @@ fn parted(world: &mut World) -> Result<()> {
         bail!("the topic has {after:?} records after the restore, had {before:?}");
     }
 
+    offline(world, &kbo).context("an offline log dir")?;
+
     kbo.expect(0, &["stop"])?;
     world.kbo.expect(0, &["run", "--recreate", "--no-start"])?;
     world.kbo.expect(0, &["restore", &backup.id, "--yes"])?;
@@ -46,24 +51,58 @@ fn parted(world: &mut World) -> Result<()> {
     data::unchanged(&world.lab, &backup.digest)
 }
 
-/// Every node's properties with two directories, and a configuration that knows them.
+/// A log dir that a broker has given up: refused, for every night the outage would be for nothing; accepted, the backup says so.
+fn offline(world: &World, kbo: &Kbo) -> Result<()> {
+    let node = world.broker(3);
+    let dir = world.lab.data_path(&node)?.join("more");
+    let dir = dir.display().to_string();
+    // No new partition can be made there.
+    system(&["chattr", "+i", &dir])?;
+    let told = world
+        .lab
+        .client_run([
+            "create",
+            "--topic",
+            "nowhere",
+            "--partitions",
+            "12",
+            "--replication",
+            "3",
+        ])
+        .and_then(|_| {
+            wait_until("the broker has given the directory up", super::WHOLE, || {
+                Ok(kbo.run(&["check"])?.says("offline").is_ok())
+            })
+        })
+        .and_then(|()| {
+            for command in ["check", "backup"] {
+                kbo.expect(3, &[command])?.says(MORE)?.says("--allow-degraded")?;
+            }
+            let id = text(&kbo.json(&["backup", "--allow-degraded"])?, "id")?;
+            kbo.expect(0, &["show", &id])?.says("degraded")
+        });
+    system(&["chattr", "-i", &dir])?;
+    told.map(drop)
+}
+
+/// Every node's properties with three directories, and a configuration that knows them.
 fn part(world: &World) -> Result<Kbo> {
     for node in world.lab.nodes() {
         let path = world.lab.config_dir(&node.name)?.join("server.properties");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let text = text.replace(
             &format!("log.dirs={WHOLE}\n"),
-            &format!("log.dirs={LOGS}\nmetadata.log.dir={META}\n"),
+            &format!("log.dirs={LOGS},{MORE}\nmetadata.log.dir={META}\n"),
         );
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        for dir in ["logs", "meta"] {
+        for dir in ["logs", "more", "meta"] {
             let path = world.lab.data_path(&node.name)?.join(dir);
             fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
             std::os::unix::fs::chown(&path, Some(1000), Some(1000))?;
         }
     }
     let text = fs::read_to_string(world.lab.config_path()).context("cannot read kbo.toml")?;
-    let both = format!("[{LOGS:?}, {META:?}]");
+    let both = format!("[{LOGS:?}, {MORE:?}, {META:?}]");
     let text = text
         .replace(&format!("\ndata = {WHOLE:?}\n"), &format!("\ndata = {both}\n"))
         .replace(&format!("data_mount = {WHOLE:?}"), &format!("data_mount = {both}"))

@@ -1,11 +1,9 @@
 //! A kbo that stands still, a connection that is cut, and two kbos with two stores.
 
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use super::kbo::Running;
 use super::nodes::{self, wait_until};
 use super::{Case, World, data};
 
@@ -109,11 +107,11 @@ fn frozen(world: &mut World) -> Result<()> {
     let kbo = world.kbo.with("KBO_LIMITS_LEASE_GRACE_SECONDS", "5");
     let mut run = kbo.spawn(&["restore", &backup.id, "--yes"])?;
     run.await_steps(&[format!("start {}", world.controller(1))])?;
-    signal(&run, "-STOP")?;
+    run.signal("-STOP")?;
     let undone = wait_until("the nodes are back by themselves", UNDONE, || {
         Ok(nodes::stopped(&world.lab)? == 0 && nodes::leftovers(&world.lab)?.is_empty())
     });
-    signal(&run, "-CONT")?;
+    run.signal("-CONT")?;
     undone?;
     run.end()?.expect(1)?.says("no longer held")?;
     nodes::as_found(&world.lab, &before)?;
@@ -123,12 +121,4 @@ fn frozen(world: &mut World) -> Result<()> {
         bail!("what was written after the backup is not back: {written:?} records, now {found:?}");
     }
     data::unchanged(&world.lab, &backup.digest)
-}
-
-fn signal(run: &Running, signal: &str) -> Result<()> {
-    let status = Command::new("kill").args([signal, &run.pid().to_string()]).status();
-    if !status.context("cannot run kill")?.success() {
-        bail!("kbo cannot be sent {signal}");
-    }
-    Ok(())
 }

@@ -7,6 +7,7 @@ mod containers;
 mod crash;
 pub(crate) mod data;
 mod docker;
+mod hangs;
 pub(crate) mod kbo;
 mod layout;
 mod leases;
@@ -60,6 +61,7 @@ fn cases(kind: Kind) -> Vec<Case> {
             layout::CASES,
             crash::CASES,
             leases::CASES,
+            hangs::CASES,
             power::CASES,
             menu::CASES,
             containers::SSH_CASES,

@@ -18,6 +18,10 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::new("a_backup_of_another_cluster_is_refused", other_cluster),
     Case::new("a_backup_of_less_than_the_cluster_is_refused", less_than_the_cluster),
+    Case::new(
+        "a_container_that_its_engine_removes_is_refused_by_name",
+        removed_by_engine,
+    ),
     Case::new("a_killed_broker_is_refused_or_backed_up_as_degraded", killed_broker),
 ];
 
@@ -165,6 +169,36 @@ fn less_than_the_cluster(world: &mut World) -> Result<()> {
     }
     fs::write(&file, was)?;
     world.kbo.expect(0, &["check"])?;
+    nodes::untouched(&world.lab, &before)
+}
+
+/// With `docker run --rm` a stop would be the container's end.
+fn removed_by_engine(world: &mut World) -> Result<()> {
+    let node = world.broker(3);
+    let image = nodes::docker(&world.lab, &node, &["inspect", "--format", "{{.Config.Image}}", &node])?;
+    let run = [
+        "run",
+        "--detach",
+        "--rm",
+        "--name",
+        "brief",
+        "--network",
+        "none",
+        "--entrypoint",
+        "sleep",
+    ];
+    nodes::docker(&world.lab, &node, &[&run[..], &[image.trim(), "600"]].concat())?;
+    let before = nodes::containers(&world.lab)?;
+    let text = fs::read_to_string(world.lab.config_path()).context("cannot read kbo.toml")?;
+    let path = world.kbo.scratch().join("brief.toml");
+    let named = format!("\nname = {node:?}\n");
+    fs::write(&path, text.replace(&named, &format!("{named}container = \"brief\"\n")))?;
+    let kbo = world.kbo.configured(path);
+    let told = ["check", "backup"]
+        .iter()
+        .try_for_each(|command| kbo.expect(3, &[command])?.says("--rm").map(drop));
+    nodes::docker(&world.lab, &node, &["rm", "--force", "brief"])?;
+    told?;
     nodes::untouched(&world.lab, &before)
 }
 

@@ -43,6 +43,8 @@ fn rotated(world: &mut World) -> Result<()> {
     let second = text(&report, "id")?;
     holds(&kbo, &[&first, &second, &sixty]).with_context(|| format!("after a good backup: {report}"))?;
 
+    ahead(&kbo, &store, &[&first, &second, &sixty]).context("with a clock that is ahead")?;
+
     // By hand: into rotated/ it is one of many again, but a removed folder is no last good backup.
     let pinned = find(&store, &sixty).with_context(|| format!("{sixty} is nowhere"))?;
     let shown = pinned.display().to_string();
@@ -65,6 +67,25 @@ fn rotated(world: &mut World) -> Result<()> {
     holds(&kbo, &[&first, &second])?;
     kbo.expect(0, &["verify", "--all"])?;
     Ok(())
+}
+
+/// Two months ahead of the nodes: everything would be too old, and nothing is removed for it.
+fn ahead(kbo: &Kbo, store: &Path, before: &[&str]) -> Result<()> {
+    let library =
+        ["x86_64", "aarch64"].map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1"));
+    let library = library.iter().find(|path| Path::new(path).exists());
+    let ahead = kbo
+        .with("LD_PRELOAD", library.context("libfaketime is not installed")?)
+        .with("FAKETIME", "+60d")
+        .with("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let ran = ahead.expect(7, &["--json", "backup", "--only", "config"])?;
+    let id = text(&ran.says("the clocks of nodes disagree")?.document()?, "id")?;
+    holds(kbo, &[before, &[&id]].concat())?;
+    // Back in its own time it has a backup from the future.
+    kbo.expect(7, &["rotate"])?;
+    holds(kbo, &[before, &[&id]].concat())?;
+    let folder = find(store, &id).with_context(|| format!("{id} is nowhere"))?;
+    fs::remove_dir_all(&folder).context("cannot remove the backup from the future")
 }
 
 /// Insists on what the store lists.

@@ -80,7 +80,7 @@ fn inside(world: &World, node: &str, command: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn system(command: &[&str]) -> Result<()> {
+pub(super) fn system(command: &[&str]) -> Result<()> {
     let output = Command::new(command[0]).args(&command[1..]).output();
     let output = output.with_context(|| format!("cannot run {}", command[0]))?;
     if !output.status.success() {

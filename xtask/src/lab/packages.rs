@@ -26,6 +26,11 @@ pub(super) const SSH: &[Need] = &[
     ("ssh-keygen", "openssh-client"),
     ("sudo", "sudo"),
     ("hostname", "hostname"),
+    ("faketime", "faketime"),
+    ("fsfreeze", "util-linux"),
+    ("chattr", "e2fsprogs"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("pkill", "procps"),
 ];
 
 /// What it takes to build an image without a registry.

@@ -1,12 +1,10 @@
 //! Logs: to stderr as far as -v asks for, and to the configured file in full.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::sync::Arc;
+pub(crate) mod file;
 
-use anyhow::Context;
+use std::io::{self, Write};
+use std::path::Path;
+
 use kbo_core::text::{is_control, printable};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -26,10 +24,10 @@ pub(crate) fn start(verbose: u8, quiet: bool, file: Option<&Path>) -> anyhow::Re
         .with_target(false)
         .without_time()
         .with_filter(ours(level));
-    let file = file.map(open).transpose()?;
+    let file = file.map(file::start).transpose()?.flatten();
     let file = file.map(|file| {
         fmt::layer()
-            .with_writer(move || Shown(Arc::clone(&file)))
+            .with_writer(move || Shown(file.clone()))
             .with_ansi(false)
             .with_filter(ours(LevelFilter::DEBUG))
     });
@@ -66,16 +64,6 @@ fn ours(level: LevelFilter) -> Targets {
     Targets::new()
         .with_target("kbo", level)
         .with_default(level.min(LevelFilter::WARN))
-}
-
-fn open(path: &Path) -> anyhow::Result<Arc<File>> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {} for log.file", folder.display()))?;
-    }
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-    Ok(Arc::new(
-        file.with_context(|| format!("cannot open log.file {}", path.display()))?,
-    ))
 }
 
 #[cfg(test)]
