@@ -63,7 +63,7 @@ async fn a_node_that_runs_short_of_space_while_archives_are_made_ends_the_backup
     let operations = operations().await;
     let archive = operations
         .iter()
-        .position(|what| what == "b2: archive")
+        .rposition(|what| what == "b2: archive")
         .expect("an archive");
     for moment in [Moment::Before, Moment::During] {
         let scene = Scene::new(SHAPE, BACKUP).await;
@@ -72,7 +72,7 @@ async fn a_node_that_runs_short_of_space_while_archives_are_made_ends_the_backup
         // The archive of another node hangs: the run does not wait for it.
         let hanging = operations
             .iter()
-            .position(|what| what == "b1: archive")
+            .rposition(|what| what == "b1: archive")
             .expect("an archive");
         let faults = Faults::none(scene.cluster.clock())
             .and(archive, moment, Effect::Call(Arc::new(fills)))

@@ -37,37 +37,9 @@ fn two_centres(world: &mut World) -> Result<()> {
     refused
         .says("belongs to a living run of another kbo")?
         .says(&format!("pid {}", run.pid()))?;
-    beside_archives(world, run)?;
-    nodes::as_found(&world.lab, &before)?;
-    if !nodes::leftovers(&world.lab)?.is_empty() {
-        bail!("something is left: {:?}", nodes::leftovers(&world.lab)?);
-    }
-    data::unchanged(&world.lab, &digest)
-}
-
-/// While the run makes archives, a backup of configuration passes beside it and nothing else does.
-fn beside_archives(world: &World, mut run: Running) -> Result<()> {
-    run.await_steps(&[format!("archive config of {}", world.broker(1))])?;
-    signal(&run, "-STOP")?;
-    let tried = (|| {
-        if run.has_ended()? {
-            bail!("the first run ended before its time");
-        }
-        world.kbo.expect(0, &["backup", "--only", "config"])?;
-        for other in [
-            ["backup", "--only", "data"].as_slice(),
-            &["restart", "--yes"],
-            &["rotate"],
-        ] {
-            let refused = world.kbo.expect(6, other)?;
-            refused.says("it makes archives")?.says(&run.pid().to_string())?;
-        }
-        Ok(())
-    })();
-    signal(&run, "-CONT")?;
-    tried?;
     run.end()?.expect(0)?;
-    Ok(())
+    nodes::as_found(&world.lab, &before)?;
+    data::unchanged(&world.lab, &digest)
 }
 
 fn cut_off(world: &mut World) -> Result<()> {
