@@ -1,11 +1,14 @@
 //! A transport to a node of the fake cluster.
 
+mod session;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use self::session::Session;
 use super::clock::breathe;
 use super::cluster::{FakeCluster, World};
 use super::containers;
@@ -29,14 +32,6 @@ pub struct FakeNode {
     name: NodeName,
     cluster: FakeCluster,
     session: Mutex<Session>,
-}
-
-/// What a connection to an agent would know.
-#[derive(Debug, Default)]
-struct Session {
-    claim: Option<Claim>,
-    /// The run whose lease must still be held.
-    bound: Option<RunId>,
 }
 
 impl FakeNode {
@@ -143,26 +138,6 @@ impl FakeNode {
             node.kept.extend(kept.iter().cloned());
         }
         Some(kept)
-    }
-}
-
-impl Session {
-    /// Whether a lease is this session's run's, or one that it takes over.
-    fn holds(&self, lease: &Promise) -> bool {
-        let Some(claim) = &self.claim else { return true };
-        claim.run.as_ref() == Some(&lease.run) || claim.known.contains(&lease.run)
-    }
-
-    /// Whether a lease is this session's run's, or one of its centre's.
-    fn knows(&self, lease: &Promise) -> bool {
-        let Some(claim) = &self.claim else {
-            return self.bound.as_ref() == Some(&lease.run);
-        };
-        let same = lease
-            .owner
-            .as_ref()
-            .is_some_and(|owner| owner.is_of_the_same_centre(&claim.owner));
-        claim.run.as_ref() == Some(&lease.run) || claim.known.contains(&lease.run) || same
     }
 }
 

@@ -1,11 +1,14 @@
 //! A store in memory, with faults at any operation and an end to its room.
 
+mod lock;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use self::lock::Locks;
 use super::clock::breathe;
 use super::faults::{Faults, Moment, Ticket};
 use super::packing::sha256;
@@ -16,7 +19,7 @@ use crate::manifest::{BackupKind, Manifest};
 use crate::ports::journal::Journal;
 use crate::ports::node::NodeErrorKind;
 use crate::ports::store::{
-    ArchiveWriter, BackupStore, BackupWriter, Listed, LockOwner, Pin, Space, StoreError, StoreLock, Stored,
+    ArchiveWriter, BackupStore, BackupWriter, Listed, Pin, Space, StoreError, StoreLock, Stored,
 };
 use crate::ports::stream::{ByteSink, ByteSource, StreamError};
 
@@ -40,13 +43,6 @@ impl Backup {
         let archive = archives.find(|archive| !is_there(&archive.name, archive.size))?;
         Some(format!("{} is not whole", archive.name))
     }
-}
-
-/// A cluster's lock, and the place beside it.
-#[derive(Debug, Default)]
-struct Locks {
-    whole: Option<LockOwner>,
-    beside: Option<LockOwner>,
 }
 
 #[derive(Debug, Default)]
@@ -165,49 +161,6 @@ impl MemoryStore {
 
     fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn take_lock(
-        &self,
-        cluster: &ClusterName,
-        purpose: &str,
-        may_be_beside: bool,
-    ) -> Result<Box<dyn StoreLock>, StoreError> {
-        let mine = LockOwner {
-            host: "here".to_owned(),
-            pid: 1,
-            boot_id: "boot".to_owned(),
-            since: jiff::Timestamp::UNIX_EPOCH,
-            purpose: purpose.to_owned(),
-            holder: None,
-            archiving: false,
-        };
-        let taken = self.around("lock", |content| {
-            let locks = content.locks.entry(cluster.as_str().to_owned()).or_default();
-            match (&locks.whole, &locks.beside) {
-                (_, Some(owner)) => Err(owner.clone()),
-                (None, None) => {
-                    locks.whole = Some(mine);
-                    Ok(false)
-                }
-                (Some(owner), None) if owner.archiving && may_be_beside => {
-                    locks.beside = Some(mine);
-                    Ok(true)
-                }
-                (Some(owner), None) => Err(owner.clone()),
-            }
-        });
-        match taken.await? {
-            Ok(is_beside) => Ok(Box::new(MemoryLock {
-                store: self.clone(),
-                cluster: cluster.clone(),
-                is_beside,
-            })),
-            Err(owner) => Err(StoreError::Locked {
-                cluster: cluster.clone(),
-                owner: Box::new(owner),
-            }),
-        }
     }
 
     async fn begin_operation(&self, what: &'static str) -> Result<Option<Ticket>, StoreError> {
@@ -460,45 +413,6 @@ fn stream_error(error: StoreError) -> StreamError {
     StreamError::Io {
         context: "the store".to_owned(),
         source: std::io::Error::other(crate::report::chain(&error)),
-    }
-}
-
-struct MemoryLock {
-    store: MemoryStore,
-    cluster: ClusterName,
-    is_beside: bool,
-}
-
-impl Drop for MemoryLock {
-    fn drop(&mut self) {
-        if let Some(locks) = self.store.content().locks.get_mut(self.cluster.as_str()) {
-            match self.is_beside {
-                true => locks.beside = None,
-                false => locks.whole = None,
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl StoreLock for MemoryLock {
-    fn took_over(&self) -> Option<&LockOwner> {
-        None
-    }
-
-    async fn share(&self) -> Result<(), StoreError> {
-        self.store
-            .around("share", |content| {
-                let locks = content.locks.get_mut(self.cluster.as_str());
-                if let Some(owner) = locks.and_then(|locks| locks.whole.as_mut()) {
-                    owner.archiving = true;
-                }
-            })
-            .await
-    }
-
-    async fn release(self: Box<Self>) -> Result<(), StoreError> {
-        Ok(())
     }
 }
 
