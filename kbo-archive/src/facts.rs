@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use kbo_core::inventory::Dataset;
-use kbo_core::ports::node::{DirFacts, FileId, LinkProbe, MetaProperties, NodeError, Presence};
+use kbo_core::ports::node::{DirFacts, DirSpace, FileId, LinkProbe, MetaProperties, NodeError, Presence};
 
 use crate::checkpoint::Offsets;
 use crate::clean;
@@ -55,6 +55,22 @@ pub fn dir_facts(spec: &DirSpec) -> DirFacts {
         facts.error = Some(hint.map_or_else(|| message.clone(), |hint| format!("{message} ({hint})")));
     }
     facts
+}
+
+/// Room where a directory lies, or will lie.
+///
+/// # Errors
+/// Its place cannot be resolved, or the filesystem does not tell.
+pub fn dir_space(spec: &DirSpec) -> Result<DirSpace, Error> {
+    use crate::error::At;
+    let place = Place::of(spec)?;
+    let beside = nearest_existing(&place.parent);
+    let filesystem = rustix::fs::statvfs(beside).at("look at the filesystem of", beside)?;
+    Ok(DirSpace {
+        path: spec.label.clone(),
+        free: filesystem.f_bavail.saturating_mul(filesystem.f_frsize),
+        size: filesystem.f_blocks.saturating_mul(filesystem.f_frsize),
+    })
 }
 
 fn look(spec: &DirSpec, place: &Place, facts: &mut DirFacts) -> Result<(), Error> {

@@ -27,7 +27,10 @@ pub fn open_as(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
         Ok(file) => file,
         // A socket cannot be opened at all, nor a pipe to write to which nobody reads.
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
-            return Err(refused("a socket or a pipe"));
+            return Err(refused(match std::fs::metadata(path) {
+                Ok(there) if there.file_type().is_fifo() => "a named pipe",
+                _ => "a socket",
+            }));
         }
         Err(error) => return Err(error),
     };

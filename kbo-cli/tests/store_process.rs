@@ -130,6 +130,7 @@ async fn does_what_a_store_does(store: &dyn BackupStore) {
     journal.append(&entry()).await.unwrap();
     let open = store.open_journals(&dev()).await.unwrap();
     assert_eq!(open.len(), 1);
+    assert!(open[0].is_alive());
     assert_eq!(open[0].entries().await.unwrap().len(), 1);
     journal.close().await.unwrap();
     assert!(store.open_journals(&dev()).await.unwrap().is_empty());
@@ -152,6 +153,47 @@ async fn a_store_does_the_same_through_a_process_of_its_own() {
     let temp = tempfile::tempdir().unwrap();
     does_what_a_store_does(&DirStore::new(temp.path().join("direct"))).await;
     does_what_a_store_does(&patient(&temp.path().join("apart"))).await;
+}
+
+#[tokio::test]
+async fn two_runs_with_processes_of_their_own_work_on_one_store_and_neither_takes_the_other_for_dead() {
+    let temp = tempfile::tempdir().unwrap();
+    let (first, second) = (patient(temp.path()), patient(temp.path()));
+    let lock = first.lock(&dev(), "backup").await.unwrap();
+    let journal = first.begin_journal(&dev(), &run()).await.unwrap();
+    let (writer, document) = written(&first, b"of the first").await;
+    assert!(matches!(
+        second.lock_beside(&dev(), "config").await.map(drop),
+        Err(StoreError::Locked { .. })
+    ));
+    lock.share().await.unwrap();
+    let beside = second.lock_beside(&dev(), "config").await.unwrap();
+    let open = second.open_journals(&dev()).await.unwrap();
+    assert_eq!(
+        open.iter().map(|journal| journal.is_alive()).collect::<Vec<_>>(),
+        [true]
+    );
+    assert!(second.sweep().await.unwrap().is_empty(), "what the first writes stays");
+    assert!(matches!(second.remove(&id()).await, Err(StoreError::NoSuchBackup(_))));
+    writer.commit(&document).await.unwrap();
+    assert_eq!(second.list().await.unwrap().len(), 1);
+    journal.append(&entry()).await.unwrap();
+
+    // The first dies: its journal is a dead one's, and nobody gets the whole lock beside the second.
+    let pid = holder(temp.path());
+    signal(pid, "-KILL");
+    let begun = Instant::now();
+    while second.open_journals(&dev()).await.unwrap()[0].is_alive() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the dead hold nothing");
+    }
+    let third = patient(temp.path());
+    assert!(matches!(
+        third.lock(&dev(), "restore").await.map(drop),
+        Err(StoreError::Locked { .. })
+    ));
+    beside.release().await.unwrap();
+    let lock = third.lock(&dev(), "recover").await.unwrap();
+    assert_eq!(lock.took_over().unwrap().purpose, "backup");
 }
 
 #[tokio::test]

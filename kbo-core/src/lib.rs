@@ -6,6 +6,7 @@ pub mod cancel;
 pub mod config;
 pub mod container;
 pub mod deploy;
+pub mod floor;
 pub mod ids;
 pub mod import;
 pub mod inventory;

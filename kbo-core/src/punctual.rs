@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::ids::{NodeName, RunId};
+use crate::inventory::Dataset;
 use crate::manifest::FileKind;
 use crate::ports::clock::Clock;
 use crate::ports::node::*;
@@ -133,6 +134,11 @@ impl NodeTransport for PunctualNode {
             self.snapshot.store(seconds.sum(), Ordering::Relaxed);
         }
         Ok(facts)
+    }
+
+    async fn space(&self, datasets: &[Dataset]) -> Result<Vec<DirSpace>, NodeError> {
+        self.within(self.patience, "tell its free space", self.inner.space(datasets))
+            .await
     }
 
     /// Asked once more where it is not answered in time: one slow answer of an engine is no reason to undo a run.

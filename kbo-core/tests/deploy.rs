@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use kbo_core::cancel::Cancel;
 use kbo_core::deploy::{Deployment, Target, Undone};
 use kbo_core::ids::{NodeName, RunId};
+use kbo_core::inventory::Dataset;
 use kbo_core::manifest::Sha256;
 use kbo_core::ports::node::*;
 use kbo_core::ports::stream::{ByteSink, ByteSource};
@@ -78,6 +79,9 @@ impl NodeTransport for Dir {
         if strike == Some(true) { Err(broken()) } else { done }
     }
     async fn facts(&self, _: &FactsRequest) -> Result<NodeFacts, NodeError> {
+        other()
+    }
+    async fn space(&self, _: &[Dataset]) -> Result<Vec<DirSpace>, NodeError> {
         other()
     }
     async fn claim(&self, _: &Claim) -> Result<ClaimReport, NodeError> {

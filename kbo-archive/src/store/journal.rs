@@ -1,6 +1,6 @@
 //! The journals of runs: one line of JSON per entry, durable before the step it announces.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use kbo_core::ports::store::StoreError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::durable::{blocking, create_new, ensure_dir, format, io as failed, open_or_create, remove_file, sync_dir};
+use super::durable::{blocking, create_new, ensure_dir, format, io as failed, remove_file, sync_dir};
 use super::layout::Layout;
 
 /// How many ended journals of a cluster are kept, for people who ask what happened.
@@ -26,6 +26,7 @@ const DONE: &str = "done";
 pub(super) struct DirJournal {
     run: RunId,
     lines: Arc<Lines>,
+    is_alive: bool,
 }
 
 /// Begins the journal of a run.
@@ -39,10 +40,13 @@ pub(super) fn begin(layout: &Layout, cluster: &ClusterName, run: &RunId) -> Resu
         return Err(StoreError::Taken(run.to_string()));
     }
     let file = create_new(&path)?;
+    // Held as long as the run lives, so that nobody takes it for a dead one's. Who looks at it holds it for a moment.
+    file.lock().map_err(failed("lock", &path))?;
     sync_dir(&folder)?;
     Ok(DirJournal {
         run: run.clone(),
         lines: Arc::new(Lines::new(path, file)),
+        is_alive: true,
     })
 }
 
@@ -51,19 +55,43 @@ pub(super) fn open_all(layout: &Layout, cluster: &ClusterName) -> Result<Vec<Dir
     layout.check()?;
     let mut open = Vec::new();
     for (run, path) in journals_in(&layout.journals(cluster))? {
-        let file = open_or_create(&path)?;
+        let file = match open_existing(&path) {
+            Ok(file) => file,
+            // Its run has ended since the folder was read.
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let is_alive = is_held(&file, &path)?;
         open.push(DirJournal {
             run,
             lines: Arc::new(Lines::new(path, file)),
+            is_alive,
         });
     }
     Ok(open)
+}
+
+fn open_existing(path: &Path) -> Result<File, StoreError> {
+    crate::regular::open_as(path, OpenOptions::new().read(true).write(true)).map_err(failed("open", path))
+}
+
+/// Whether the process that began it lives. The look takes the lock for a moment, and shares it with other looks.
+fn is_held(file: &File, path: &Path) -> Result<bool, StoreError> {
+    match file.try_lock_shared() {
+        Ok(()) => file.unlock().map(|()| false).map_err(failed("unlock", path)),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(failed("lock", path)(error)),
+    }
 }
 
 #[async_trait]
 impl Journal for DirJournal {
     fn run(&self) -> &RunId {
         &self.run
+    }
+
+    fn is_alive(&self) -> bool {
+        self.is_alive
     }
 
     async fn append(&self, entry: &Entry) -> Result<(), StoreError> {
@@ -190,9 +218,9 @@ fn journals_in(folder: &Path) -> Result<Vec<(RunId, PathBuf)>, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::durable::open_or_create;
     use proptest::prelude::*;
     use serde_json::{Value, json};
-    use std::fs::OpenOptions;
 
     fn lines(folder: &Path) -> Lines {
         let path = folder.join("20261122T030000Z.jsonl");

@@ -114,6 +114,11 @@ impl Layout {
         self.root.join(CONTROL).join(format!("lock-{cluster}"))
     }
 
+    /// The second part of that lock: held by who may still stop or replace something, and by who runs beside one that only archives.
+    pub(super) fn changes_lock(&self, cluster: &ClusterName) -> PathBuf {
+        self.root.join(CONTROL).join(format!("changes-{cluster}"))
+    }
+
     pub(super) fn journals(&self, cluster: &ClusterName) -> PathBuf {
         self.root.join(CONTROL).join("journal").join(cluster.as_str())
     }

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -15,11 +16,20 @@ use kbo_core::ports::store::{LockOwner, StoreError, StoreLock};
 use super::durable::{blocking, format, io, open_or_create};
 use super::layout::Layout;
 
-/// The lock, held. The file itself is never removed: a second process might hold the removed one, a third the new one.
+/// The lock, held, or the place beside it. The files themselves are never removed: a second process might hold the removed one, a third the
+/// new one.
+///
+/// The lock is two files. The first is held for the whole run and says who that is. The second, the lock of changes, is held with it until
+/// the run only makes archives any more: then the first says so and the second is let go, for a run that stops and replaces nothing to hold
+/// it alone. Whoever wants the first needs the second too, so that nothing is stopped or replaced beside such a run.
 #[derive(Debug)]
 pub(super) struct DirLock {
+    /// With its record: the first file; of a run beside another one, the second.
     file: Option<File>,
     path: PathBuf,
+    /// The second file, until it is shared.
+    changes: Mutex<Option<File>>,
+    us: LockOwner,
     took_over: Option<LockOwner>,
 }
 
@@ -33,18 +43,62 @@ pub(super) fn take(layout: &Layout, cluster: &ClusterName, us: &LockOwner) -> Re
     layout.ensure()?;
     let file = open_or_create(&path)?;
     try_lock(&file, &path, cluster)?;
-    // We hold it, so whoever left a record here is gone without having said goodbye.
-    let took_over = read_record(&path)?;
-    if let Some(dead) = &took_over {
-        tracing::warn!(host = dead.host, pid = dead.pid, since = %dead.since, purpose = dead.purpose,
-            "the lock's last owner died holding it");
+    let beside = layout.changes_lock(cluster);
+    let changes = open_or_create(&beside)?;
+    try_lock(&changes, &beside, cluster)?;
+    // We hold them, so whoever left a record here is gone without having said goodbye.
+    let took_over = dead_owner(&path)?;
+    if dead_owner(&beside)?.is_some() {
+        empty(&changes, &beside)?;
     }
     write_record(&file, &path, us)?;
     Ok(DirLock {
         file: Some(file),
         path,
+        changes: Mutex::new(Some(changes)),
+        us: us.clone(),
         took_over,
     })
+}
+
+/// Takes the lock of `cluster` where it is free, else the place beside a run that only makes archives any more.
+pub(super) fn take_beside(layout: &Layout, cluster: &ClusterName, us: &LockOwner) -> Result<DirLock, StoreError> {
+    let held = match take(layout, cluster, us) {
+        Err(error @ StoreError::Locked { .. }) => error,
+        taken => return taken,
+    };
+    let StoreError::Locked { owner, .. } = &held else {
+        return Err(held);
+    };
+    if !owner.archiving {
+        return Err(held);
+    }
+    let path = layout.changes_lock(cluster);
+    let file = open_or_create(&path)?;
+    match try_lock(&file, &path, cluster) {
+        Ok(()) => {}
+        // Whoever has taken the whole lock just now has no record here.
+        Err(StoreError::Locked { owner, .. }) if owner.pid == 0 => return Err(held),
+        Err(error) => return Err(error),
+    }
+    let took_over = dead_owner(&path)?;
+    write_record(&file, &path, us)?;
+    Ok(DirLock {
+        file: Some(file),
+        path,
+        changes: Mutex::new(None),
+        us: us.clone(),
+        took_over,
+    })
+}
+
+fn dead_owner(path: &Path) -> Result<Option<LockOwner>, StoreError> {
+    let dead = read_record(path)?;
+    if let Some(dead) = &dead {
+        tracing::warn!(host = dead.host, pid = dead.pid, since = %dead.since, purpose = dead.purpose,
+            "the lock's last owner died holding it");
+    }
+    Ok(dead)
 }
 
 fn try_lock(file: &File, path: &Path, cluster: &ClusterName) -> Result<(), StoreError> {
@@ -60,13 +114,42 @@ fn try_lock(file: &File, path: &Path, cluster: &ClusterName) -> Result<(), Store
     })
 }
 
+impl DirLock {
+    /// The second file goes first: who gets the first one needs it too.
+    fn take_changes(&self) -> Option<File> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 #[async_trait]
 impl StoreLock for DirLock {
     fn took_over(&self) -> Option<&LockOwner> {
         self.took_over.as_ref()
     }
 
+    async fn share(&self) -> Result<(), StoreError> {
+        let changes = self.take_changes();
+        // Shared already, or the place beside another run.
+        let (Some(changes), Some(file)) = (changes, &self.file) else {
+            return Ok(());
+        };
+        let file = file.try_clone().map_err(io("open", &self.path))?;
+        let path = self.path.clone();
+        let us = LockOwner {
+            archiving: true,
+            ..self.us.clone()
+        };
+        blocking(move || {
+            write_record(&file, &path, &us)?;
+            // Only now: who finds it free reads why.
+            drop(changes);
+            Ok(())
+        })
+        .await
+    }
+
     async fn release(mut self: Box<Self>) -> Result<(), StoreError> {
+        drop(self.take_changes());
         match self.file.take() {
             Some(file) => {
                 let path = self.path.clone();
@@ -79,6 +162,7 @@ impl StoreLock for DirLock {
 
 impl Drop for DirLock {
     fn drop(&mut self) {
+        drop(self.take_changes());
         let Some(file) = self.file.take() else { return };
         // This process is alive and knows what it does: the next owner must not read of a death.
         if let Err(error) = empty(&file, &self.path) {
@@ -151,6 +235,7 @@ fn owner_of(path: &Path) -> LockOwner {
         since: Timestamp::UNIX_EPOCH,
         purpose: unknown(),
         holder: None,
+        archiving: false,
     }
 }
 
@@ -164,5 +249,6 @@ pub(super) fn this_process(purpose: &str, on_behalf_of: Option<u32>) -> LockOwne
         since: Timestamp::now(),
         purpose: purpose.to_owned(),
         holder: on_behalf_of.map(|_| std::process::id()),
+        archiving: false,
     }
 }

@@ -5,6 +5,7 @@
 //! STORE/{cluster,config,data}/{rotated,pinned}/YYYY/MM/DD/ID/             one backup
 //!     NODE.DATASET.tar.zst ...  SHA256SUMS  manifest.json                 in the order in which they come to stand there
 //! STORE/.kbo/lock-CLUSTER                                                 a kernel lock, and who holds it
+//! STORE/.kbo/changes-CLUSTER                                              its part that a run which only archives lets go of
 //! STORE/.kbo/journal/CLUSTER/RUN.jsonl                                    runs that have not ended; ended ones in `done/`
 //! STORE/.kbo/last/CLUSTER/KIND.json                                      what the last runs of a kind came to
 //! STORE/.kbo/identity/CLUSTER.json                                        the cluster id that its backups are to have
@@ -131,8 +132,12 @@ impl DirStore {
     /// # Errors
     /// The record cannot be read.
     pub async fn holder(&self, cluster: &ClusterName) -> Result<Option<LockOwner>, StoreError> {
-        let path = self.layout.cluster_lock(cluster);
-        blocking(move || lock::holder(&path)).await
+        let (path, beside) = (self.layout.cluster_lock(cluster), self.layout.changes_lock(cluster));
+        blocking(move || match lock::holder(&path)? {
+            Some(owner) => Ok(Some(owner)),
+            None => lock::holder(&beside),
+        })
+        .await
     }
 }
 
@@ -142,6 +147,12 @@ impl BackupStore for DirStore {
         let (layout, cluster) = (self.layout.clone(), cluster.clone());
         let owner = lock::this_process(purpose, self.on_behalf_of);
         blocking(move || Ok(Box::new(lock::take(&layout, &cluster, &owner)?) as Box<dyn StoreLock>)).await
+    }
+
+    async fn lock_beside(&self, cluster: &ClusterName, purpose: &str) -> Result<Box<dyn StoreLock>, StoreError> {
+        let (layout, cluster) = (self.layout.clone(), cluster.clone());
+        let owner = lock::this_process(purpose, self.on_behalf_of);
+        blocking(move || Ok(Box::new(lock::take_beside(&layout, &cluster, &owner)?) as Box<dyn StoreLock>)).await
     }
 
     async fn id(&self) -> Result<Option<String>, StoreError> {

@@ -1,6 +1,7 @@
 use std::fs;
 
 use jiff::Timestamp;
+use kbo_archive::store::DirStore;
 use kbo_core::ids::RunId;
 use kbo_core::journal::Entry;
 use kbo_core::ports::store::BackupStore;
@@ -79,6 +80,23 @@ async fn open_journals_are_of_one_cluster_and_oldest_first() {
         open.iter().map(|journal| journal.run().clone()).collect::<Vec<_>>(),
         [run(10), run(20), run(30)]
     );
+}
+
+#[tokio::test]
+async fn a_living_runs_journal_is_told_from_a_dead_ones() {
+    let (_temp, store) = new_store();
+    drop(store.begin_journal(&dev(), &run(1)).await.unwrap());
+    let living = store.begin_journal(&dev(), &run(2)).await.unwrap();
+    let other = DirStore::new(store.root());
+    for _ in 0..2 {
+        let open = other.open_journals(&dev()).await.unwrap();
+        let told: Vec<bool> = open.iter().map(|journal| journal.is_alive()).collect();
+        assert_eq!(told, [false, true]);
+    }
+    living.append(&entry(1)).await.unwrap();
+    drop(living);
+    let open = other.open_journals(&dev()).await.unwrap();
+    assert!(open.iter().all(|journal| !journal.is_alive()));
 }
 
 #[tokio::test]

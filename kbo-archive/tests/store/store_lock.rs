@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kbo_archive::store::DirStore;
-use kbo_core::ports::store::{BackupStore, StoreError};
+use kbo_core::ports::store::{BackupStore, StoreError, StoreLock};
 
 use crate::sample::{dev, new_store};
 
@@ -47,6 +47,53 @@ async fn a_dropped_lock_is_free_and_tells_of_no_death() {
     let (_temp, store) = new_store();
     drop(store.lock(&dev(), "backup").await.unwrap());
     assert_eq!(store.lock(&dev(), "backup").await.unwrap().took_over(), None);
+}
+
+#[tokio::test]
+async fn beside_a_run_that_only_archives_one_may_run_that_changes_nothing_and_no_other() {
+    let (_temp, store) = new_store();
+    let second = DirStore::new(store.root());
+    let locked_by = |taken: Result<Box<dyn StoreLock>, StoreError>| match taken.map(drop) {
+        Err(StoreError::Locked { owner, .. }) => owner.purpose,
+        other => panic!("{other:?}"),
+    };
+    let lock = store.lock(&dev(), "backup").await.unwrap();
+    assert_eq!(
+        locked_by(second.lock_beside(&dev(), "config").await),
+        "backup",
+        "not in its window"
+    );
+    lock.share().await.unwrap();
+    lock.share().await.unwrap();
+    assert_eq!(locked_by(second.lock(&dev(), "restore").await), "backup");
+    let beside = second.lock_beside(&dev(), "config").await.unwrap();
+    assert_eq!(locked_by(second.lock_beside(&dev(), "config again").await), "config");
+    assert!(store.holder(&dev()).await.unwrap().unwrap().archiving);
+
+    lock.release().await.unwrap();
+    // Nothing is stopped or replaced beside it, though the run that it came beside has ended.
+    assert_eq!(locked_by(store.lock(&dev(), "restore").await), "config");
+    assert_eq!(locked_by(store.lock_beside(&dev(), "config again").await), "config");
+    assert_eq!(store.holder(&dev()).await.unwrap().unwrap().purpose, "config");
+    beside.release().await.unwrap();
+    let lock = store.lock(&dev(), "restore").await.unwrap();
+    assert_eq!(lock.took_over(), None);
+    drop(lock);
+    // With nobody there it is the whole lock.
+    let whole = store.lock_beside(&dev(), "config").await.unwrap();
+    assert_eq!(locked_by(second.lock_beside(&dev(), "config again").await), "config");
+    drop(whole);
+    assert_eq!(store.holder(&dev()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_lock_record_of_version_0_1_0_shares_nothing() {
+    let (_temp, store) = new_store();
+    let _held = store.lock(&dev(), "backup").await.unwrap();
+    let text = fs::read_to_string(store.root().join(".kbo/lock-dev")).unwrap();
+    assert!(!text.contains("archiving"), "{text}");
+    let second = DirStore::new(store.root()).lock_beside(&dev(), "config").await;
+    assert!(matches!(second.map(drop), Err(StoreError::Locked { .. })));
 }
 
 #[tokio::test]

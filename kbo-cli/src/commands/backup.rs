@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use kbo_core::manifest::BackupKind;
 use kbo_core::orchestrator::BackupRequest;
+use kbo_core::ports::store::StoreLock;
 
 use super::attended::Attended;
 use super::{Context, Ended, conduct, kind_of};
@@ -20,13 +22,17 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Ended {
     }
     let attended = Attended::of_backup(context, args);
     let wait = Duration::from_secs(args.wait.into());
-    let work = async {
+    let (purpose, lane) = match request.kind {
+        BackupKind::Config => ("backup of configuration", conduct::Lane::BesideArchives),
+        BackupKind::Data | BackupKind::Cluster => ("backup", conduct::Lane::Whole),
+    };
+    let work = async |lock: &dyn StoreLock| {
         let prepared = conduct::unless_interrupted(context, orchestrator.prepare_backup(request)).await?;
-        Ok(conduct::executed(context, prepared).await)
+        Ok(conduct::executed(context, prepared, Some(lock)).await)
     };
     // The hooks come first of all: the lock makes a store where there is none, and recovery starts nodes.
     let ended = match attended.before().await {
-        Ok(()) => conduct::locked_within(context, "backup", conduct::Undone::Required, wait, work).await,
+        Ok(()) => conduct::locked_within(context, purpose, lane, conduct::Undone::Required, wait, work).await,
         Err(trouble) => Err(trouble),
     };
     attended.end(context, ended).await

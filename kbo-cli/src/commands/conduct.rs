@@ -37,21 +37,31 @@ pub(super) async fn locked<F, T>(context: &Context, purpose: &str, undone: Undon
 where
     F: Future<Output = Result<T, Trouble>>,
 {
-    locked_within(context, purpose, undone, Duration::ZERO, work).await
+    locked_within(context, purpose, Lane::Whole, undone, Duration::ZERO, async |_| {
+        work.await
+    })
+    .await
 }
 
-/// The same, waiting so long for another run to let go of the lock.
-pub(super) async fn locked_within<F, T>(
+/// Beside whom a run may run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Beside none.
+    Whole,
+    /// It stops and replaces nothing: beside one that only makes archives any more.
+    BesideArchives,
+}
+
+/// The same, waiting so long for another run to let go of the lock, with the lock at hand.
+pub(super) async fn locked_within<T>(
     context: &Context,
     purpose: &str,
+    lane: Lane,
     undone: Undone,
     wait: Duration,
-    work: F,
-) -> Result<T, Trouble>
-where
-    F: Future<Output = Result<T, Trouble>>,
-{
-    let lock = lock(context, purpose, wait).await?;
+    work: impl AsyncFnOnce(&dyn StoreLock) -> Result<T, Trouble>,
+) -> Result<T, Trouble> {
+    let lock = lock(context, purpose, lane, wait).await?;
     if let Some(dead) = lock.took_over() {
         tracing::warn!(
             "took the lock over from {} (pid {} on {}), which died",
@@ -61,7 +71,7 @@ where
         );
     }
     let ended = match undo_the_dead(context, undone).await {
-        Ok(()) => work.await,
+        Ok(()) => work(&*lock).await,
         Err(trouble) => Err(trouble),
     };
     if let Err(error) = lock.release().await {
@@ -70,13 +80,18 @@ where
     ended
 }
 
-async fn lock(context: &Context, purpose: &str, wait: Duration) -> Result<Box<dyn StoreLock>, Trouble> {
+async fn lock(context: &Context, purpose: &str, lane: Lane, wait: Duration) -> Result<Box<dyn StoreLock>, Trouble> {
     const BETWEEN: Duration = Duration::from_secs(1);
     let orchestrator = &context.composed.orchestrator;
     let begun = Instant::now();
     let mut is_told = false;
     loop {
-        match orchestrator.store.lock(&orchestrator.name, purpose).await {
+        let (store, name) = (&orchestrator.store, &orchestrator.name);
+        let taken = match lane {
+            Lane::Whole => store.lock(name, purpose).await,
+            Lane::BesideArchives => store.lock_beside(name, purpose).await,
+        };
+        match taken {
             Err(error @ (StoreError::Locked { .. } | StoreError::Waits { .. })) if begun.elapsed() < wait => {
                 if !is_told && !context.global.quiet {
                     output::error_line(&format!("waiting up to {} s: {}", wait.as_secs(), chain(&error)));
@@ -160,20 +175,20 @@ pub(super) fn dry_run(context: &Context, prepared: &Prepared) -> Outcome {
 
 /// Executes and reports.
 pub(super) async fn execute(context: &Context, prepared: Prepared) -> Outcome {
-    let report = executed(context, prepared).await;
+    let report = executed(context, prepared, None).await;
     show_report(context, &report, &[]);
     report.outcome
 }
 
-/// Executes, and leaves the report to be shown.
-pub(super) async fn executed(context: &Context, prepared: Prepared) -> Report {
+/// Executes, and leaves the report to be shown. The lock is shared once the run only makes archives.
+pub(super) async fn executed(context: &Context, prepared: Prepared, lock: Option<&dyn StoreLock>) -> Report {
     // Warnings and the reasons of a refusal are part of the result, which -q wants told.
     let findings = prepared
         .findings
         .iter()
         .filter(|finding| finding.severity > Severity::Note);
     findings.for_each(|finding| output::error_line(&described(finding)));
-    let report = context.composed.orchestrator.execute(prepared).await;
+    let report = context.composed.orchestrator.execute_under(prepared, lock).await;
     // They are told as they come up, but not under -q: cron's mail is all that anybody sees of such a run.
     if context.global.quiet {
         let told = report.warnings.iter().chain(&report.attention);

@@ -138,7 +138,7 @@ async fn restore(
     if args.yes && !context.global.quiet {
         prepared.plan.about.iter().for_each(|line| output::error_line(line));
     }
-    let report = conduct::executed(context, prepared).await;
+    let report = conduct::executed(context, prepared, None).await;
     if let (true, true, Some(id)) = (args.other_cluster, report.outcome.is_done(), restored_id) {
         adopt(context, &id).await;
     }

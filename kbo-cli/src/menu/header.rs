@@ -269,6 +269,7 @@ mod tests {
             since: now(),
             purpose: "backup".to_owned(),
             holder: None,
+            archiving: false,
         });
         assert_eq!(seen.lines(now())[1].1, "a run is under way: backup (pid 7 on here)");
     }

@@ -9,6 +9,7 @@ use kbo_core::belonging::{Identity, identity};
 use kbo_core::cancel::Cancel;
 use kbo_core::config::Config;
 use kbo_core::ids::{ClusterId, ClusterName};
+use kbo_core::ports::journal::Journal;
 use kbo_core::ports::store::{BackupStore, Listed, LockOwner, StoreError};
 use kbo_core::report::chain;
 use tokio::runtime::Handle;
@@ -148,11 +149,12 @@ type Read = (Vec<Listed>, Identity, Option<LockOwner>, bool);
 async fn read(store: &DirStore, cluster: &ClusterName, configured: Option<&ClusterId>) -> Result<Read, StoreError> {
     let listed = store.list().await?;
     let identity = identity(store, cluster, configured, &listed).await?;
-    let mut died = !store.open_journals(cluster).await?.is_empty();
+    let is_dead = |open: Vec<Box<dyn Journal>>| open.iter().any(|journal| !journal.is_alive());
+    let mut died = is_dead(store.open_journals(cluster).await?);
     let running = store.holder(cluster).await?;
     if died && running.is_none() {
         // A run closes its journal before it lets go of the lock: it may have ended between these two looks.
-        died = !store.open_journals(cluster).await?.is_empty();
+        died = is_dead(store.open_journals(cluster).await?);
     }
     Ok((listed, identity, running, died))
 }

@@ -209,6 +209,10 @@ pub struct RawLimits {
     /// How long the store's disk may take to answer. A run goes on without it after that, and undoes what it has done: the cluster does not
     /// stay down with the disk. What syncs an archive, or removes or searches whole trees, has twenty times as long. Default 30.
     pub store_timeout_seconds: Option<u64>,
+    /// Free space that every filesystem with a log dir keeps while archives are made: a percentage (`"5%"`) or a size (`"2GiB"`). A
+    /// snapshot keeps on the disk what Kafka deletes meanwhile; below the floor the backup ends and its snapshots go. `"0"` watches
+    /// nothing. Default: 5 %, and at most 1 GiB.
+    pub node_free_floor: Option<String>,
     /// How long a node's engine or disk may take for what moves no data: a look, a rename; and how much longer than Kafka's own time a
     /// stop may take. A step fails after that, the run is undone, and the other nodes are up again. Default 150.
     pub node_timeout_seconds: Option<u64>,

@@ -9,6 +9,7 @@ use super::container::{Paths, RawContainer, RawNodeContainer, definition};
 use super::raw::{OneOrMany, Raw, RawNode, TransportKind};
 use super::{Access, Config, ConfigError, Ssh, Storage};
 use crate::container::Definition;
+use crate::floor::NoFloor;
 use crate::ids::{ClusterId, ClusterName, InvalidId, NodeName};
 use crate::inventory::{Cluster, Node, Role};
 use crate::orchestrator::Settings;
@@ -149,6 +150,18 @@ fn settings(raw: &Raw) -> Result<Settings, ConfigError> {
             "0 to 100",
         ));
     }
+    let node_free_floor = match &raw.limits.node_free_floor {
+        None => default.node_free_floor,
+        Some(text) => text.parse().map_err(|error: NoFloor| {
+            let expected = "a percentage such as \"5%\", a size such as \"2GiB\", or \"0\" for none";
+            value(
+                "limits.node_free_floor",
+                format!("{text:?}"),
+                &error.to_string(),
+                expected,
+            )
+        })?,
+    };
     let kafka = &raw.kafka;
     Ok(Settings {
         stop_timeout: seconds(
@@ -185,6 +198,7 @@ fn settings(raw: &Raw) -> Result<Settings, ConfigError> {
         level,
         threads: raw.archive.threads.unwrap_or(default.threads),
         warn_free_percent,
+        node_free_floor,
         allow_degraded: raw.backup.allow_degraded.unwrap_or(default.allow_degraded),
         retired: raw.cluster.retired.iter().flatten().copied().collect(),
         ..default
@@ -522,5 +536,6 @@ mod tests {
         assert!(refused(|raw| raw.kafka.ready_timeout_seconds = Some(0)).contains("kafka.ready_timeout_seconds"));
         assert!(refused(|raw| raw.storage.retention_days = Some(0)).contains("storage.retention_days"));
         assert!(refused(|raw| raw.limits.parallel_nodes = Some(0)).contains("limits.parallel_nodes"));
+        assert!(refused(|raw| raw.limits.node_free_floor = Some("a lot".into())).contains("limits.node_free_floor"));
     }
 }

@@ -16,7 +16,7 @@ use crate::plan::{Plan, Step};
 use crate::ports::journal::Journal;
 use crate::ports::monitor::MonitorEvent;
 use crate::ports::node::CleanRequest;
-use crate::ports::store::{BackupWriter, StoreError};
+use crate::ports::store::{BackupWriter, StoreError, StoreLock};
 use crate::preflight::refuses;
 use crate::report::{Failure, Outcome, PhaseTime, Report, chain};
 
@@ -24,7 +24,12 @@ impl Orchestrator {
     /// Does what the plan says. The caller holds the store's lock.
     ///
     /// Never returns before the cluster is whole again, or the report says what is not.
-    pub async fn execute(&self, mut prepared: Prepared) -> Report {
+    pub async fn execute(&self, prepared: Prepared) -> Report {
+        self.execute_under(prepared, None).await
+    }
+
+    /// The same under a lock that others may share once the run only makes archives.
+    pub async fn execute_under(&self, mut prepared: Prepared, lock: Option<&dyn StoreLock>) -> Report {
         if refuses(&prepared.findings) {
             return refused(prepared);
         }
@@ -49,7 +54,8 @@ impl Orchestrator {
                 return unstarted(prepared, Outcome::Failed, verdict, Some(failure));
             }
         };
-        let run = Run::new(self, prepared, journal, vec![], writer);
+        let mut run = Run::new(self, prepared, journal, vec![], writer);
+        run.lock = lock;
         run.drive().await
     }
 

@@ -112,6 +112,7 @@ impl Orchestrator {
             ratios: &past.ratios,
             adopted_id: past.adopted_id.as_ref(),
             warn_free_percent: self.settings.warn_free_percent,
+            node_free_floor: self.settings.node_free_floor,
             asker: &asker,
             known: &known,
         };

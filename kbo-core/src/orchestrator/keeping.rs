@@ -48,10 +48,14 @@ impl Orchestrator {
         self.owner_for(String::new()).await
     }
 
-    /// Runs whose journals are open in the store.
+    /// Runs whose journals are open in the store, and which are dead: what they left is this run's to undo. The leases of a living run are
+    /// not.
     pub(super) async fn known_runs(&self) -> Vec<RunId> {
         match self.store.open_journals(&self.name).await {
-            Ok(open) => open.iter().map(|journal| journal.run().clone()).collect(),
+            Ok(open) => {
+                let dead = open.iter().filter(|journal| !journal.is_alive());
+                dead.map(|journal| journal.run().clone()).collect()
+            }
             Err(error) => {
                 tracing::warn!("the journals cannot be read: {}", chain(&error));
                 vec![]

@@ -20,6 +20,7 @@ mod record;
 mod recover;
 mod rotation;
 mod run;
+mod space;
 mod steps;
 mod stopping;
 mod undoing;
@@ -32,6 +33,7 @@ use jiff::Timestamp;
 
 use crate::cancel::Cancel;
 use crate::container::Body;
+use crate::floor::FreeFloor;
 use crate::ids::{ClusterId, ClusterName, NodeName};
 use crate::inventory::{Cluster, Dataset};
 use crate::manifest::Manifest;
@@ -75,6 +77,8 @@ pub struct Settings {
     pub threads: u32,
     /// Percentage of free space below which preflight warns.
     pub warn_free_percent: u8,
+    /// Free space that every node keeps while archives are made.
+    pub node_free_floor: FreeFloor,
     /// Accept a node that did not stop cleanly, and say so in the manifest.
     pub allow_unclean: bool,
     /// Back up a cluster that is not whole already: a dead broker, an offline log dir, leaderless partitions.
@@ -99,6 +103,7 @@ impl Default for Settings {
             level: 1,
             threads: 0,
             warn_free_percent: 20,
+            node_free_floor: FreeFloor::Usual,
             allow_unclean: false,
             allow_degraded: false,
             retired: BTreeSet::new(),

@@ -19,6 +19,10 @@ impl Run<'_> {
     pub(super) async fn phase(&self, phase: Phase) -> Event {
         let mut result = match self.prepared.plan.phase(phase) {
             None => Ok(()),
+            Some(planned) if phase == Phase::Archiving => self.archive_watched(planned).await,
+            Some(_) if phase == Phase::Cleaning && self.prepared.plan.operation.makes_backup() => {
+                self.side_by_side(&self.still_pinned()).await
+            }
             Some(planned) if planned.is_parallel() => self.side_by_side(planned).await,
             Some(planned) => self.one_by_one(planned).await,
         };
@@ -59,7 +63,7 @@ impl Run<'_> {
     }
 
     /// Nodes side by side, bounded; each node's steps in order.
-    async fn side_by_side(&self, planned: &PlannedPhase) -> Result<(), Halt> {
+    pub(super) async fn side_by_side(&self, planned: &PlannedPhase) -> Result<(), Halt> {
         let mut by_node: Vec<(Option<&NodeName>, Vec<&Step>)> = vec![];
         for step in &planned.steps {
             match by_node.iter_mut().find(|(node, _)| *node == step.node()) {
@@ -72,6 +76,10 @@ impl Run<'_> {
                 self.unless_interrupted(planned.phase)?;
                 if self.failed.load(Ordering::Relaxed) {
                     return Ok(());
+                }
+                if planned.phase == Phase::Archiving && matches!(step, Step::Clean { .. }) {
+                    self.unpin_archived(step).await;
+                    continue;
                 }
                 if planned.phase == Phase::Cleaning {
                     self.sweep_step(&self.as_it_turned_out(step)).await;

@@ -30,16 +30,21 @@ pub struct Recovered {
 }
 
 impl Orchestrator {
-    /// Undoes every run of this cluster whose journal was left open, then sweeps what lies about. The caller holds the lock,
-    /// so no such run is alive.
+    /// Undoes every run of this cluster whose journal a dead process left open, then sweeps what lies about. The caller holds the lock, or
+    /// the place beside it: then the run that makes archives is alive, and is left alone with all that is its own.
     ///
     /// # Errors
     /// The journals cannot be read.
     pub async fn recover(&self) -> Result<Recovered, StoreError> {
         let mut runs = vec![];
         // What a run that cannot be undone yet has put aside may be its cluster's only good data.
-        let mut stuck = vec![];
+        // A living run's folders hold what it archives.
+        let mut kept = vec![];
         for journal in self.store.open_journals(&self.name).await? {
+            if journal.is_alive() {
+                kept.push(journal.run().clone());
+                continue;
+            }
             let entries = journal.entries().await?;
             let begin = entries.iter().find_map(|entry| match entry {
                 Entry::Begin { plan, prior, .. } => Some((plan.clone(), prior.clone())),
@@ -83,12 +88,12 @@ impl Orchestrator {
                 _ => Phase::Stuck,
             };
             if end == Phase::Stuck {
-                stuck.push(run.id().clone());
+                kept.push(run.id().clone());
             }
             runs.push(run.finish(end).await);
         }
         let undone = self.settle().await;
-        let (swept, unswept) = self.sweep(&stuck).await;
+        let (swept, unswept) = self.sweep(&kept).await;
         self.store.sweep().await?;
         Ok(Recovered {
             runs,
@@ -123,7 +128,8 @@ impl Orchestrator {
     /// # Errors
     /// The journals cannot be read.
     pub async fn needs_recovery(&self) -> Result<bool, StoreError> {
-        Ok(!self.store.open_journals(&self.name).await?.is_empty())
+        let open = self.store.open_journals(&self.name).await?;
+        Ok(open.iter().any(|journal| !journal.is_alive()))
     }
 
     /// Whether a restore is among the runs that have not ended.

@@ -148,7 +148,8 @@ impl Orchestrator {
         }
         for decision in rotation.decisions.iter_mut().filter(|decision| !decision.keep) {
             match self.store.remove(&decision.id).await {
-                Ok(()) => rotation.removed.push(decision.id.clone()),
+                // Where it is gone, a run beside this one has rotated it just now.
+                Ok(()) | Err(StoreError::NoSuchBackup(_)) => rotation.removed.push(decision.id.clone()),
                 Err(StoreError::InUse(_)) => {
                     decision.keep = true;
                     decision.reasons = vec!["it is being read: the next rotation looks again".to_owned()];

@@ -19,7 +19,7 @@ use crate::plan::Step;
 use crate::ports::journal::Journal;
 use crate::ports::monitor::MonitorEvent;
 use crate::ports::node::{Claim, CleanStopProof, NodeError, NodeErrorKind, SnapshotReport};
-use crate::ports::store::{BackupWriter, StoreError};
+use crate::ports::store::{BackupWriter, StoreError, StoreLock};
 use crate::ports::stream::StreamError;
 use crate::report::{Failure, PhaseTime, chain};
 
@@ -99,6 +99,8 @@ pub(super) struct Run<'a> {
     pub(super) o: &'a Orchestrator,
     pub(super) prepared: Prepared,
     pub(super) journal: Box<dyn Journal>,
+    /// The store's lock, where it is to be shared once the run only makes archives.
+    pub(super) lock: Option<&'a dyn StoreLock>,
     pub(super) harvest: Mutex<Harvest>,
     /// Raised by the first failure among steps side by side, so that the others' streams end early.
     pub(super) failed: Arc<AtomicBool>,
@@ -115,6 +117,8 @@ pub(super) struct Run<'a> {
     silent: Mutex<BTreeSet<NodeName>>,
     /// Nodes that the undo goes on without for now.
     away: Mutex<BTreeSet<NodeName>>,
+    /// Nodes that hold nothing of the run any more.
+    unpinned: Mutex<BTreeSet<NodeName>>,
 }
 
 /// Why a run goes no further.
@@ -142,6 +146,7 @@ impl<'a> Run<'a> {
             o,
             prepared,
             journal,
+            lock: None,
             harvest,
             failed: Arc::new(AtomicBool::new(false)),
             undoing: AtomicBool::new(false),
@@ -151,6 +156,7 @@ impl<'a> Run<'a> {
             begun: (o.clock.now(), o.clock.monotonic()),
             silent: Mutex::default(),
             away: Mutex::default(),
+            unpinned: Mutex::default(),
         }
     }
 
@@ -160,6 +166,10 @@ impl<'a> Run<'a> {
 
     pub(super) fn away(&self) -> MutexGuard<'_, BTreeSet<NodeName>> {
         self.away.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn unpinned(&self) -> MutexGuard<'_, BTreeSet<NodeName>> {
+        self.unpinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn harvest(&self) -> MutexGuard<'_, Harvest> {

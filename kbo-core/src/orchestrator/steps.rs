@@ -95,6 +95,7 @@ impl Run<'_> {
                     (false, false) => CleanRequest::Run(run()),
                 };
                 self.o.transport(node)?.clean(&request).await?;
+                self.unpinned().insert(node.clone());
                 Ok(StepOutcome::Done)
             }
             Step::Create { node, replace } => self.create(node, *replace).await.map(done),

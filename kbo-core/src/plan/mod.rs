@@ -373,10 +373,18 @@ impl Plan {
             });
         let archives = nodes.iter().flat_map(|node| {
             let name = node.name.clone();
-            datasets_of(node, kind).into_iter().map(move |dataset| Step::Archive {
+            let datasets = datasets_of(node, kind);
+            // A node's snapshot keeps what Kafka deletes on its disk: it goes as soon as it is archived.
+            let clean = (!datasets.is_empty()).then(|| Step::Clean {
+                node: name.clone(),
+                keep_previous: false,
+                until_ready: false,
+            });
+            let archive = move |dataset| Step::Archive {
                 node: name.clone(),
                 dataset,
-            })
+            };
+            datasets.into_iter().map(archive).chain(clean)
         });
         let cold = kind != BackupKind::Config;
         let starting = starts(cluster, |node| was_up(prior, node));
@@ -398,7 +406,6 @@ impl Plan {
             Phase::Settling => settle(&starting),
             Phase::Archiving => archives.clone().collect(),
             Phase::Committing => vec![Step::Commit],
-            Phase::Cleaning => cleans(cluster, false, |_| false),
             _ => vec![],
         };
         Self {

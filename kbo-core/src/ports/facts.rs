@@ -276,6 +276,17 @@ pub enum LinkProbe {
     Untried,
 }
 
+/// Room where a directory lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirSpace {
+    /// The directory's path as configured.
+    pub path: String,
+    /// Bytes that this user may still write on its filesystem.
+    pub free: u64,
+    /// Size of that filesystem.
+    pub size: u64,
+}
+
 /// Kafka's meta.properties.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetaProperties {

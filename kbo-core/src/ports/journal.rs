@@ -13,6 +13,9 @@ pub trait Journal: Send + Sync {
     /// The run.
     fn run(&self) -> &RunId;
 
+    /// Whether the process that began it still writes it: its run is nobody else's to undo.
+    fn is_alive(&self) -> bool;
+
     /// Adds an entry; returns when it is durable.
     async fn append(&self, entry: &Entry) -> Result<(), StoreError>;
 

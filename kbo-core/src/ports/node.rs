@@ -10,8 +10,8 @@ use crate::inventory::Dataset;
 use crate::manifest::{DirRecord, FileRecord, Sha256};
 pub use crate::ports::container::{ContainerReport, ContainerRequest, FormatReport, FormatRequest, QuorumSetup};
 pub use crate::ports::facts::{
-    ContainerFacts, ContainerState, DirFacts, EngineFacts, FactsRequest, FileId, KafkaDir, KafkaSetup, KeptDir,
-    LinkProbe, MetaProperties, Mount, NodeFacts, Presence, UnitFacts,
+    ContainerFacts, ContainerState, DirFacts, DirSpace, EngineFacts, FactsRequest, FileId, KafkaDir, KafkaSetup,
+    KeptDir, LinkProbe, MetaProperties, Mount, NodeFacts, Presence, UnitFacts,
 };
 pub use crate::ports::files::{FilesReport, FilesRequest, KeptOf, NewFile, PlacedFile};
 pub use crate::ports::listener::{ListenerFacts, Shown};
@@ -48,6 +48,9 @@ pub trait NodeTransport: Send + Sync {
 
     /// Everything that preflight wants to know; nothing is changed but for link() probes beside the directories.
     async fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError>;
+
+    /// Room on the filesystems of the datasets' directories. Answered at any time, also while an archive of the node is on its way.
+    async fn space(&self, datasets: &[Dataset]) -> Result<Vec<DirSpace>, NodeError>;
 
     /// Claims the node for a run, before anything of it is changed. What dead runs of others left to undo is undone, and told.
     ///

@@ -16,7 +16,10 @@ use crate::text::human;
 ///
 /// - **Commit.** A backup exists from the moment its manifest is durable, which is the last thing written; until then no
 ///   listing shows it, and `sweep` removes it.
-/// - **One run at a time.** `lock` is held by the kernel for the process: it ends with the process, however that ends.
+/// - **One run at a time changes a cluster.** `lock` is held by the kernel for the process: it ends with the process, however that
+///   ends. Beside a run that only makes archives any more, and has said so ([`StoreLock::share`]), one that takes `lock_beside` may run.
+/// - **The living are known from the dead.** A journal says whether its run is alive ([`Journal::is_alive`]); `sweep` leaves what the
+///   living write.
 /// - **Durability.** What `commit` and `Journal::append` have returned from survives a power cut.
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
@@ -26,6 +29,13 @@ pub trait BackupStore: Send + Sync {
     /// # Errors
     /// [`StoreError::Locked`] with the owner's record where another live process holds it.
     async fn lock(&self, cluster: &ClusterName, purpose: &str) -> Result<Box<dyn StoreLock>, StoreError>;
+
+    /// Takes the lock for a run that stops and replaces nothing: the whole lock where it is free, else the place beside a run that only
+    /// makes archives any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] where the lock is held and not shared, or the place beside it is taken.
+    async fn lock_beside(&self, cluster: &ClusterName, purpose: &str) -> Result<Box<dyn StoreLock>, StoreError>;
 
     /// The store's id, which no other store has; `None` before anything was written to it.
     async fn id(&self) -> Result<Option<String>, StoreError>;
@@ -93,6 +103,9 @@ pub trait BackupStore: Send + Sync {
 pub trait StoreLock: Send + Sync {
     /// The record of a dead owner whose lock was taken over.
     fn took_over(&self) -> Option<&LockOwner>;
+    /// From now on this run only makes archives of what it has read: who takes [`BackupStore::lock_beside`] may run beside it. There is no
+    /// way back: everybody else still waits for the release.
+    async fn share(&self) -> Result<(), StoreError>;
     /// Releases the lock.
     async fn release(self: Box<Self>) -> Result<(), StoreError>;
 }
@@ -113,6 +126,21 @@ pub struct LockOwner {
     /// The process that holds the kernel's lock for it, where that is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<u32>,
+    /// Whether it only makes archives any more, so that backups of configuration may run beside it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archiving: bool,
+}
+
+impl LockOwner {
+    /// What its phase means for others, to follow what it is.
+    fn note(&self) -> &'static str {
+        match self.archiving {
+            true => {
+                "; it makes archives, the cluster runs, and until it ends only `kbo backup --only config` and commands that read run beside it"
+            }
+            false => "",
+        }
+    }
 }
 
 /// Space of a filesystem, in bytes.
@@ -188,7 +216,7 @@ pub struct Stored {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another live process holds the lock.
-    #[error("another run holds the lock of cluster {cluster}: {} of pid {} on {} since {}", owner.purpose, owner.pid, owner.host, owner.since)]
+    #[error("another run holds the lock of cluster {cluster}: {} of pid {} on {} since {}{}", owner.purpose, owner.pid, owner.host, owner.since, owner.note())]
     Locked {
         /// The cluster.
         cluster: ClusterName,

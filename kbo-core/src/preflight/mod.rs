@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::floor::FreeFloor;
 use crate::ids::{ClusterId, NodeName, RunId};
 use crate::inventory::{Cluster, Dataset, Node};
 use crate::manifest::NodeRecord;
@@ -138,6 +139,8 @@ pub struct Input<'a> {
     pub adopted_id: Option<&'a ClusterId>,
     /// Percentage of free space below which a warning is due.
     pub warn_free_percent: u8,
+    /// Free space that every node keeps while archives are made.
+    pub node_free_floor: FreeFloor,
     /// Who asks.
     pub asker: &'a Owner,
     /// Runs whose journals are open in the asker's store.

@@ -3,8 +3,9 @@
 use jiff::SignedDuration;
 
 use super::{Judge, Purpose};
+use crate::ids::RunId;
 use crate::inventory::{Dataset, Node};
-use crate::ports::node::{ContainerFacts, ContainerState, DirFacts, LinkProbe, NodeFacts, Presence};
+use crate::ports::node::{ContainerFacts, ContainerState, DirFacts, LeaseFacts, LinkProbe, NodeFacts, Presence};
 use crate::text::human;
 
 /// Clock differences beyond this are worth a warning: record timestamps and retention go by the nodes' clocks.
@@ -45,7 +46,7 @@ impl Judge<'_> {
             );
         }
         for dir in &facts.dirs {
-            self.dir(node, dir);
+            self.dir(node, dir, &facts.leases);
         }
     }
 
@@ -123,7 +124,7 @@ impl Judge<'_> {
         }
     }
 
-    fn dir(&mut self, node: &Node, dir: &DirFacts) {
+    fn dir(&mut self, node: &Node, dir: &DirFacts, leases: &[LeaseFacts]) {
         if !self.concerns(dir) {
             return;
         }
@@ -193,14 +194,12 @@ impl Judge<'_> {
                 );
             }
         }
-        if !dir.orphans.is_empty() {
+        let is_dead = |run: &&RunId| !leases.iter().any(|lease| lease.is_alive && lease.run == **run);
+        let orphans = dir.orphans.iter().filter(is_dead).count();
+        if orphans > 0 {
             self.note(
                 Some(node),
-                format!(
-                    "{} work folders of earlier runs beside {} are swept",
-                    dir.orphans.len(),
-                    dir.path
-                ),
+                format!("{orphans} work folders of earlier runs beside {} are swept", dir.path),
             );
         }
     }

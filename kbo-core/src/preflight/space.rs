@@ -19,6 +19,7 @@ impl Judge<'_> {
                 continue;
             };
             let mut need: BTreeMap<u64, (u64, &DirFacts)> = BTreeMap::new();
+            let mut with_data: BTreeMap<u64, &DirFacts> = BTreeMap::new();
             // Facts tell the directories of a dataset in the order of the configuration, as archives have them.
             let mut position: BTreeMap<Dataset, usize> = BTreeMap::new();
             for dir in facts.dirs.iter().filter(|dir| self.concerns(dir)) {
@@ -34,6 +35,9 @@ impl Judge<'_> {
                 };
                 *at += 1;
                 need.entry(dir.device).or_insert((0, dir)).0 += bytes;
+                if dir.dataset == Dataset::Data && dir.size > 0 {
+                    with_data.entry(dir.device).or_insert(dir);
+                }
             }
             let kept: u64 = facts.kept.iter().map(|kept| kept.bytes).sum();
             let remedy = match kept {
@@ -43,7 +47,13 @@ impl Judge<'_> {
                     human(kept)
                 ),
             };
-            for (bytes, dir) in need.into_values() {
+            for (device, (bytes, dir)) in need {
+                if let Some(data) = with_data.get(&device).filter(|_| self.backs_up_data())
+                    && bytes <= data.free
+                    && self.is_below_floor(node, data, bytes)
+                {
+                    continue;
+                }
                 let space = Space {
                     free: dir.free,
                     size: dir.size,
@@ -51,6 +61,31 @@ impl Judge<'_> {
                 self.space(Some(node), &dir.path, bytes, space, &remedy);
             }
         }
+    }
+
+    /// Refuses what would end as soon as archives are made: by then the cluster was down for it.
+    fn is_below_floor(&mut self, node: &Node, dir: &DirFacts, need: u64) -> bool {
+        let floor = self.input.node_free_floor;
+        let least = floor.of(dir.size);
+        if dir.free - need >= least {
+            return false;
+        }
+        let needs = match need {
+            0 => String::new(),
+            need => format!(", of which the snapshot needs {}", human(need)),
+        };
+        self.refuse(
+            Some(node),
+            format!(
+                "{}: {} free of {}{needs}; {} must stay free while archives are made, for what Kafka deletes stays on the disk as long as the snapshot does",
+                dir.path,
+                human(dir.free),
+                human(dir.size),
+                human(least)
+            ),
+            Some(format!("make room there, or lower limits.node_free_floor (now {floor})")),
+        );
+        true
     }
 
     pub(super) fn store_space(&mut self) {

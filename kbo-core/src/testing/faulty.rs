@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::faults::{Faults, Moment, Ticket};
 use crate::ids::{NodeName, RunId};
+use crate::inventory::Dataset;
 use crate::ports::node::*;
 use crate::ports::stream::{ByteSink, ByteSource, StreamError};
 
@@ -57,6 +58,10 @@ impl NodeTransport for FaultyNode {
 
     async fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError> {
         self.around("facts", self.inner.facts(request)).await
+    }
+
+    async fn space(&self, datasets: &[Dataset]) -> Result<Vec<DirSpace>, NodeError> {
+        self.around("space", self.inner.space(datasets)).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError> {

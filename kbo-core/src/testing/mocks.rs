@@ -5,6 +5,7 @@ use bytes::Bytes;
 use mockall::mock;
 
 use crate::ids::{NodeName, RunId};
+use crate::inventory::Dataset;
 use crate::ports::node::*;
 use crate::ports::store::{ArchiveWriter, LockOwner, StoreError, StoreLock, Stored};
 use crate::ports::stream::{ByteSink, ByteSource, StreamError};
@@ -18,6 +19,8 @@ mock! {
         pub fn name(&self) -> &NodeName;
         /// As the port's.
         pub fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError>;
+        /// As the port's.
+        pub fn space(&self, datasets: &[Dataset]) -> Result<Vec<DirSpace>, NodeError>;
         /// As the port's.
         pub fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError>;
         /// As the port's.
@@ -71,6 +74,10 @@ impl NodeTransport for MockNodeTransport {
 
     async fn facts(&self, request: &FactsRequest) -> Result<NodeFacts, NodeError> {
         self.facts(request)
+    }
+
+    async fn space(&self, datasets: &[Dataset]) -> Result<Vec<DirSpace>, NodeError> {
+        self.space(datasets)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError> {
@@ -174,6 +181,8 @@ mock! {
     pub StoreLock {
         /// As the port's `release`.
         pub fn released(&self) -> Result<(), StoreError>;
+        /// As the port's `share`.
+        pub fn shared(&self) -> Result<(), StoreError>;
     }
 }
 
@@ -181,6 +190,10 @@ mock! {
 impl StoreLock for MockStoreLock {
     fn took_over(&self) -> Option<&LockOwner> {
         None
+    }
+
+    async fn share(&self) -> Result<(), StoreError> {
+        self.shared()
     }
 
     async fn release(self: Box<Self>) -> Result<(), StoreError> {

@@ -1,5 +1,7 @@
 //! A transport to a node of the fake cluster.
 
+mod session;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use self::session::Session;
 use super::clock::breathe;
 use super::cluster::{FakeCluster, World};
 use super::containers;
@@ -31,14 +34,6 @@ pub struct FakeNode {
     name: NodeName,
     cluster: FakeCluster,
     session: Mutex<Session>,
-}
-
-/// What a connection to an agent would know.
-#[derive(Debug, Default)]
-struct Session {
-    claim: Option<Claim>,
-    /// The run whose lease must still be held.
-    bound: Option<RunId>,
 }
 
 impl FakeNode {
@@ -84,6 +79,13 @@ impl FakeNode {
         }
     }
 
+    /// Whether another run of the same centre has the node, which it does not take over.
+    fn is_beside(&self, world: &World, run: &RunId) -> bool {
+        let session = self.session();
+        let lease = world.nodes[&self.name].lease.as_ref();
+        lease.is_some_and(|lease| lease.run != *run && session.knows(lease) && !session.holds(lease))
+    }
+
     /// A run takes the lease, or has it.
     fn bind<'w>(&self, world: &'w mut World, run: &RunId) -> Result<&'w mut NodeState, NodeError> {
         self.own(world, Some(run))?;
@@ -114,20 +116,6 @@ impl FakeNode {
             return Ok(());
         }
         Err(state(format!("the container of {} is up", self.name)))
-    }
-}
-
-impl Session {
-    /// Whether a lease is this session's run's, or one of its centre's.
-    fn knows(&self, lease: &Promise) -> bool {
-        let Some(claim) = &self.claim else {
-            return self.bound.as_ref() == Some(&lease.run);
-        };
-        let same = lease
-            .owner
-            .as_ref()
-            .is_some_and(|owner| owner.is_of_the_same_centre(&claim.owner));
-        claim.run.as_ref() == Some(&lease.run) || claim.known.contains(&lease.run) || same
     }
 }
 
@@ -162,6 +150,18 @@ impl NodeTransport for FakeNode {
             others.map(facts).collect()
         };
         Ok(facts::of(node, &self.name, request, now, leases))
+    }
+
+    async fn space(&self, datasets: &[Dataset]) -> Result<Vec<DirSpace>, NodeError> {
+        let mut world = self.world().await?;
+        let node = self.node(&mut world);
+        let paths = datasets.iter().filter_map(|dataset| node.paths.get(dataset)).flatten();
+        let space = |path: &String| DirSpace {
+            path: path.clone(),
+            free: node.free,
+            size: node.size,
+        };
+        Ok(paths.map(space).collect())
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError> {
@@ -279,7 +279,12 @@ impl NodeTransport for FakeNode {
         if request.datasets.contains(&Dataset::Data) {
             self.at_rest(&mut world, "a snapshot")?;
         }
-        let node = self.bind(&mut world, &request.run)?;
+        let is_beside = request.datasets == [Dataset::Config] && self.is_beside(&world, &request.run);
+        let node = match is_beside {
+            // Of two runs of one centre the one that archives has the only lease that this node keeps. The other has nothing at stake.
+            true => self.node(&mut world),
+            false => self.bind(&mut world, &request.run)?,
+        };
         let mut report = SnapshotReport {
             linked_files: 0,
             linked_bytes: 0,
@@ -571,8 +576,7 @@ impl NodeTransport for FakeNode {
         let mut world = self.world().await?;
         let mut session = self.session();
         let node = self.node(&mut world);
-        let is_mine = |lease: &mut Promise| session.claim.is_none() || session.knows(lease);
-        node.lease.take_if(is_mine);
+        node.lease.take_if(|lease| session.holds(lease));
         session.bound = None;
         Ok(())
     }

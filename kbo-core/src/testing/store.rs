@@ -1,11 +1,14 @@
 //! A store in memory, with faults at any operation and an end to its room.
 
+mod lock;
+
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use self::lock::Locks;
 use super::clock::breathe;
 use super::faults::{Faults, Moment, Ticket};
 use super::packing::sha256;
@@ -16,7 +19,7 @@ use crate::manifest::{BackupKind, Manifest};
 use crate::ports::journal::Journal;
 use crate::ports::node::NodeErrorKind;
 use crate::ports::store::{
-    ArchiveWriter, BackupStore, BackupWriter, Listed, LockOwner, Pin, Space, StoreError, StoreLock, Stored,
+    ArchiveWriter, BackupStore, BackupWriter, Listed, Pin, Space, StoreError, StoreLock, Stored,
 };
 use crate::ports::stream::{ByteSink, ByteSource, StreamError};
 
@@ -25,6 +28,8 @@ const SIZE: u64 = 1 << 40;
 #[derive(Debug, Default)]
 struct Backup {
     kind: Option<BackupKind>,
+    /// Held by who writes it, as long as that lives.
+    writer: Weak<()>,
     archives: BTreeMap<String, Vec<u8>>,
     manifest: Option<Manifest>,
     pin: Option<Pin>,
@@ -43,6 +48,8 @@ impl Backup {
 #[derive(Debug, Default)]
 struct JournalState {
     cluster: String,
+    /// Held by who began it, as long as that lives.
+    writer: Weak<()>,
     entries: Vec<Entry>,
     closed: bool,
 }
@@ -51,7 +58,7 @@ struct JournalState {
 struct Content {
     backups: BTreeMap<BackupId, Backup>,
     journals: BTreeMap<RunId, JournalState>,
-    locks: BTreeMap<String, LockOwner>,
+    locks: BTreeMap<String, Locks>,
     adopted: BTreeMap<ClusterName, ClusterId>,
     written: u64,
     room: Option<u64>,
@@ -215,31 +222,11 @@ fn no_such(id: &BackupId) -> StoreError {
 #[async_trait]
 impl BackupStore for MemoryStore {
     async fn lock(&self, cluster: &ClusterName, purpose: &str) -> Result<Box<dyn StoreLock>, StoreError> {
-        let mine = LockOwner {
-            host: "here".to_owned(),
-            pid: 1,
-            boot_id: "boot".to_owned(),
-            since: jiff::Timestamp::UNIX_EPOCH,
-            purpose: purpose.to_owned(),
-            holder: None,
-        };
-        let taken = self.around("lock", |content| match content.locks.get(cluster.as_str()) {
-            Some(owner) => Err(owner.clone()),
-            None => {
-                content.locks.insert(cluster.as_str().to_owned(), mine);
-                Ok(())
-            }
-        });
-        match taken.await? {
-            Ok(()) => Ok(Box::new(MemoryLock {
-                store: self.clone(),
-                cluster: cluster.clone(),
-            })),
-            Err(owner) => Err(StoreError::Locked {
-                cluster: cluster.clone(),
-                owner: Box::new(owner),
-            }),
-        }
+        self.take_lock(cluster, purpose, false).await
+    }
+
+    async fn lock_beside(&self, cluster: &ClusterName, purpose: &str) -> Result<Box<dyn StoreLock>, StoreError> {
+        self.take_lock(cluster, purpose, true).await
     }
 
     async fn id(&self) -> Result<Option<String>, StoreError> {
@@ -255,15 +242,21 @@ impl BackupStore for MemoryStore {
     }
 
     async fn begin(&self, id: &BackupId, kind: BackupKind) -> Result<Box<dyn BackupWriter>, StoreError> {
+        let writer = Arc::new(());
         let begun = self.around("begin", |content| {
             let is_new = !content.backups.contains_key(id);
-            content.backups.entry(id.clone()).or_default().kind = Some(kind);
+            let backup = content.backups.entry(id.clone()).or_default();
+            backup.kind = Some(kind);
+            if is_new {
+                backup.writer = Arc::downgrade(&writer);
+            }
             is_new
         });
         if begun.await? {
             return Ok(Box::new(MemoryWriter {
                 store: self.clone(),
                 id: id.clone(),
+                _alive: writer,
             }));
         }
         Err(StoreError::Taken(id.to_string()))
@@ -338,7 +331,8 @@ impl BackupStore for MemoryStore {
 
     async fn sweep(&self) -> Result<Vec<BackupId>, StoreError> {
         self.around("sweep", |content| {
-            let dead = content.backups.iter().filter(|(_, backup)| backup.manifest.is_none());
+            let is_dead = |backup: &Backup| backup.manifest.is_none() && backup.writer.strong_count() == 0;
+            let dead = content.backups.iter().filter(|(_, backup)| is_dead(backup));
             let dead: Vec<BackupId> = dead.map(|(id, _)| id.clone()).collect();
             content.backups.retain(|id, _| !dead.contains(id));
             dead
@@ -359,26 +353,31 @@ impl BackupStore for MemoryStore {
     }
 
     async fn open_journals(&self, cluster: &ClusterName) -> Result<Vec<Box<dyn Journal>>, StoreError> {
-        let open: Vec<RunId> = self
+        let open: Vec<(RunId, bool)> = self
             .around("open_journals", |content| {
                 let is_open = |journal: &JournalState| !journal.closed && journal.cluster == cluster.as_str();
                 let open = content.journals.iter().filter(|(_, journal)| is_open(journal));
-                open.map(|(run, _)| run.clone()).collect()
+                open.map(|(run, journal)| (run.clone(), journal.writer.strong_count() > 0))
+                    .collect()
             })
             .await?;
-        let journal = |run| -> Box<dyn Journal> {
+        let journal = |(run, is_alive)| -> Box<dyn Journal> {
             Box::new(MemoryJournal {
                 store: self.clone(),
                 run,
+                is_alive,
+                _writer: None,
             })
         };
         Ok(open.into_iter().map(journal).collect())
     }
 
     async fn begin_journal(&self, cluster: &ClusterName, run: &RunId) -> Result<Box<dyn Journal>, StoreError> {
+        let writer = Arc::new(());
         let begun = self.around("begin_journal", |content| {
             let state = JournalState {
                 cluster: cluster.as_str().to_owned(),
+                writer: Arc::downgrade(&writer),
                 ..JournalState::default()
             };
             let is_new = !content.journals.contains_key(run);
@@ -389,6 +388,8 @@ impl BackupStore for MemoryStore {
             return Ok(Box::new(MemoryJournal {
                 store: self.clone(),
                 run: run.clone(),
+                is_alive: true,
+                _writer: Some(writer),
             }));
         }
         Err(StoreError::Taken(run.to_string()))
@@ -415,31 +416,10 @@ fn stream_error(error: StoreError) -> StreamError {
     }
 }
 
-struct MemoryLock {
-    store: MemoryStore,
-    cluster: ClusterName,
-}
-
-impl Drop for MemoryLock {
-    fn drop(&mut self) {
-        self.store.content().locks.remove(self.cluster.as_str());
-    }
-}
-
-#[async_trait]
-impl StoreLock for MemoryLock {
-    fn took_over(&self) -> Option<&LockOwner> {
-        None
-    }
-
-    async fn release(self: Box<Self>) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
 struct MemoryWriter {
     store: MemoryStore,
     id: BackupId,
+    _alive: Arc<()>,
 }
 
 #[async_trait]
@@ -516,12 +496,19 @@ impl ArchiveWriter for MemoryArchive {
 struct MemoryJournal {
     store: MemoryStore,
     run: RunId,
+    is_alive: bool,
+    /// Of who began it.
+    _writer: Option<Arc<()>>,
 }
 
 #[async_trait]
 impl Journal for MemoryJournal {
     fn run(&self) -> &RunId {
         &self.run
+    }
+
+    fn is_alive(&self) -> bool {
+        self.is_alive
     }
 
     async fn append(&self, entry: &Entry) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ mod completeness;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kbo_core::floor::FreeFloor;
 use kbo_core::ids::{ClusterId, NodeName};
 use kbo_core::inventory::{Dataset, Role};
 use kbo_core::manifest::NodeRecord;
@@ -118,6 +119,7 @@ impl Bench {
             ratios: &self.ratios,
             adopted_id: self.adopted_id.as_ref(),
             warn_free_percent: 20,
+            node_free_floor: FreeFloor::Usual,
         })
     }
 }

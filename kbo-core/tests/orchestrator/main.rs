@@ -1,5 +1,6 @@
 //! The orchestrator over the fake cluster: undisturbed, disturbed at every operation, killed, interrupted, refused.
 
+mod beside;
 mod conforming;
 mod containers;
 mod crashes;
@@ -14,5 +15,7 @@ mod power;
 mod random;
 mod refusals;
 mod rotating;
+mod runbooks;
 mod scene;
+mod space;
 mod undisturbed;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kbo_core::ids::{BackupId, NodeName};
 use kbo_core::inventory::Dataset;
-use kbo_core::manifest::BackupKind;
+use kbo_core::manifest::{BackupKind, Manifest};
 use kbo_core::orchestrator::{BackupRequest, Orchestrator, RestoreRequest};
 use kbo_core::plan::{Previous, Prior};
 use kbo_core::report::{Outcome, Report};
@@ -83,14 +83,13 @@ impl Scene {
             Job::Backup(kind) => backup(orchestrator, kind).await,
             Job::Restore { keep_previous } => {
                 let id = self.visible.first().expect("a backup to restore");
+                let manifest = self.store.manifest_of(id).expect("its manifest");
                 let prepared = orchestrator.prepare_restore(RestoreRequest {
-                    manifest: self.store.manifest_of(id).expect("its manifest"),
-                    datasets: vec![Dataset::Config, Dataset::Data],
-                    other_cluster: false,
                     previous: match keep_previous {
                         true => Previous::Keep,
                         false => Previous::UntilReady,
                     },
+                    ..restoring(manifest, vec![Dataset::Config, Dataset::Data])
                 });
                 orchestrator.execute(prepared.await).await
             }
@@ -209,6 +208,16 @@ impl Scene {
             content,
             "undoing again changes nothing: {label}"
         );
+    }
+}
+
+/// A restore as it is without options.
+pub(crate) fn restoring(manifest: Manifest, datasets: Vec<Dataset>) -> RestoreRequest {
+    RestoreRequest {
+        manifest,
+        datasets,
+        other_cluster: false,
+        previous: Previous::UntilReady,
     }
 }
 

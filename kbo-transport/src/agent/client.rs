@@ -6,11 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kbo_core::ids::{NodeName, RunId};
+use kbo_core::inventory::Dataset;
 use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
     ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport,
-    ContainerRequest, ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, Held,
-    KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport,
+    ContainerRequest, ContainerState, DirSpace, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest,
+    Held, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport,
     SnapshotRequest, StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource, StreamError};
@@ -56,7 +57,12 @@ pub struct RemoteNode<C> {
     limits: ClientLimits,
     progress: Option<ProgressSink>,
     slot: Mutex<Slot>,
+    /// A second one, for what must be answered while the first is busy with an archive. It belongs to no run, and holds no lease.
+    beside: Mutex<Option<Connection>>,
 }
+
+/// How long the second connection's agent has to answer a goodbye: nothing depends on it.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// The connection between two calls.
 #[derive(Default)]
@@ -117,6 +123,7 @@ impl<C: Carrier> RemoteNode<C> {
             limits: ClientLimits::default(),
             progress: None,
             slot: Mutex::default(),
+            beside: Mutex::default(),
         }
     }
 
@@ -164,6 +171,37 @@ impl<C: Carrier> RemoteNode<C> {
                     tracing::warn!(node = %self.spec.node, %error, "connecting again");
                 }
             }
+        }
+    }
+
+    /// A call over the second connection, made anew where it broke.
+    async fn call_beside(&self, request: Request) -> Result<Reply, NodeError> {
+        let mut beside = self.beside.lock().await;
+        let mut at_hand = beside.take();
+        let mut connection = match at_hand.take_if(|connection| connection.is_good()) {
+            Some(connection) => connection,
+            None => Connection::open(&self.carrier, &self.spec, &self.limits, Standing::default()).await?,
+        };
+        let outcome = self.exchange(&mut connection, request).await;
+        match outcome {
+            Ok(reply) => {
+                *beside = Some(connection);
+                Ok(reply)
+            }
+            Err(Failed::There(error)) => {
+                *beside = Some(connection);
+                Err(error)
+            }
+            Err(Failed::Connection(error)) => Err(self.lost(connection, &error).await),
+        }
+    }
+
+    /// Ends the second connection. Its agent has nothing to undo, whether it hears of it or not.
+    async fn close_beside(&self) {
+        if let Some(mut connection) = self.beside.lock().await.take()
+            && connection.send(Frame::Goodbye).await.is_ok()
+        {
+            let _ = tokio::time::timeout(GOODBYE, self.reply(&mut connection)).await;
         }
     }
 
@@ -412,6 +450,13 @@ impl<C: Carrier> NodeTransport for RemoteNode<C> {
         call!(self, Request::Facts(request.clone()), Reply::Facts).map(|facts| *facts)
     }
 
+    async fn space(&self, datasets: &[Dataset]) -> Result<Vec<DirSpace>, NodeError> {
+        match self.call_beside(Request::Space(datasets.to_vec())).await? {
+            Reply::Space(dirs) => Ok(dirs),
+            other => Err(NodeError::new(NodeErrorKind::Agent, unexpected(&other).to_string())),
+        }
+    }
+
     async fn state(&self) -> Result<ContainerState, NodeError> {
         call!(self, Request::State, Reply::State)
     }
@@ -504,6 +549,7 @@ impl<C: Carrier> NodeTransport for RemoteNode<C> {
     }
 
     async fn release(&self) -> Result<(), NodeError> {
+        self.close_beside().await;
         let unheard = {
             let mut slot = self.slot.lock().await;
             let is_cut_off = !slot.connection.as_mut().is_some_and(Connection::is_good);

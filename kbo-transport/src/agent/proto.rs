@@ -7,13 +7,14 @@ mod open;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kbo_core::ids::RunId;
+use kbo_core::inventory::Dataset;
 use kbo_core::manifest::FileRecord;
 use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
     ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport,
-    ContainerRequest, ContainerState, FactsRequest, FilesReport, FormatReport, FormatRequest, Held, KafkaAnswer,
-    KafkaQuestion, NodeError, NodeFacts, PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport,
-    StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ContainerRequest, ContainerState, DirSpace, FactsRequest, FilesReport, FormatReport, FormatRequest, Held,
+    KafkaAnswer, KafkaQuestion, NodeError, NodeFacts, PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest,
+    StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use serde::{Deserialize, Serialize};
 
@@ -211,6 +212,8 @@ impl Hello {
 pub enum Request {
     /// `facts`
     Facts(FactsRequest),
+    /// `space`
+    Space(Vec<Dataset>),
     /// `claim`
     Claim(Box<Claim>),
     /// `state`
@@ -287,6 +290,7 @@ impl Request {
         matches!(
             self,
             Request::Facts(_)
+                | Request::Space(_)
                 | Request::Claim(_)
                 | Request::State
                 | Request::Start
@@ -309,6 +313,8 @@ impl Request {
 pub enum Reply {
     /// To [`Frame::Open`] and [`Frame::Goodbye`], `agree` and `forgo`.
     Done,
+    /// `space`
+    Space(Vec<DirSpace>),
     /// `claim`
     Claim(ClaimReport),
     /// `holds`

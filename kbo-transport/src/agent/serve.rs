@@ -240,6 +240,7 @@ impl Session {
                 facts.leases = self.leases.facts()?;
                 Reply::Facts(Box::new(facts))
             }
+            Request::Space(datasets) => Reply::Space(self.node.space(&datasets).await?),
             Request::State => Reply::State(self.node.state().await?),
             Request::Stop(request) => Reply::Stop(self.stop(&request).await?),
             Request::Start => Reply::Start(self.start().await?),
@@ -564,6 +565,7 @@ impl Session {
 fn name_of(request: &Request) -> &'static str {
     match request {
         Request::Facts(_) => "facts",
+        Request::Space(_) => "space",
         Request::Claim(_) => "claim",
         Request::Holds(_) => "holds",
         Request::Agree(_) => "agree",

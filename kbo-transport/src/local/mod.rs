@@ -28,8 +28,8 @@ use kbo_core::inventory::Dataset;
 use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
     ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport,
-    ContainerRequest, ContainerState, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest, Held,
-    KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport,
+    ContainerRequest, ContainerState, DirSpace, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest,
+    Held, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport,
     SnapshotRequest, StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource};
@@ -280,6 +280,11 @@ impl NodeTransport for LocalNode {
             unit,
             kept: kept.unwrap_or_default(),
         })
+    }
+
+    async fn space(&self, datasets: &[Dataset]) -> Result<Vec<DirSpace>, NodeError> {
+        let dirs = self.spec.dirs_of(datasets);
+        blocking(move || dirs.iter().map(facts::dir_space).collect::<Result<_, _>>()).await
     }
 
     async fn state(&self) -> Result<ContainerState, NodeError> {

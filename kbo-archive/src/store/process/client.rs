@@ -152,6 +152,22 @@ impl ProcessStore {
         self.connection().await?.call(call).await
     }
 
+    async fn take_lock(
+        &self,
+        cluster: &ClusterName,
+        purpose: &str,
+        may_be_beside: bool,
+    ) -> Result<Box<dyn StoreLock>, StoreError> {
+        let call = Call::Lock {
+            cluster: cluster.clone(),
+            purpose: purpose.to_owned(),
+            may_be_beside,
+        };
+        let connection = self.connection().await?;
+        let taken: Taken = connection.call(call).await?;
+        Ok(Box::new(ProcessLock::new(connection, taken)))
+    }
+
     async fn connection(&self) -> Result<&Arc<Connection>, StoreError> {
         let shared = &self.shared;
         let start = || async {
@@ -170,10 +186,11 @@ impl ProcessStore {
 #[async_trait]
 impl BackupStore for ProcessStore {
     async fn lock(&self, cluster: &ClusterName, purpose: &str) -> Result<Box<dyn StoreLock>, StoreError> {
-        let (cluster, purpose) = (cluster.clone(), purpose.to_owned());
-        let connection = self.connection().await?;
-        let taken: Taken = connection.call(Call::Lock { cluster, purpose }).await?;
-        Ok(Box::new(ProcessLock::new(connection, taken)))
+        self.take_lock(cluster, purpose, false).await
+    }
+
+    async fn lock_beside(&self, cluster: &ClusterName, purpose: &str) -> Result<Box<dyn StoreLock>, StoreError> {
+        self.take_lock(cluster, purpose, true).await
     }
 
     async fn id(&self) -> Result<Option<String>, StoreError> {

@@ -57,6 +57,11 @@ impl StoreLock for ProcessLock {
         self.took_over.as_ref()
     }
 
+    async fn share(&self) -> Result<(), StoreError> {
+        let lock = self.handle.number;
+        self.handle.connection.call(Call::Share { lock }).await
+    }
+
     async fn release(self: Box<Self>) -> Result<(), StoreError> {
         let lock = self.handle.number;
         self.handle.connection.call(Call::Release { lock }).await
@@ -201,6 +206,7 @@ impl ByteSource for ProcessSource {
 pub(super) struct ProcessJournal {
     handle: Handle,
     run: RunId,
+    is_alive: bool,
 }
 
 impl ProcessJournal {
@@ -208,6 +214,7 @@ impl ProcessJournal {
         Self {
             handle: Handle::new(connection, opened.journal),
             run: opened.run,
+            is_alive: opened.is_alive,
         }
     }
 }
@@ -216,6 +223,10 @@ impl ProcessJournal {
 impl Journal for ProcessJournal {
     fn run(&self) -> &RunId {
         &self.run
+    }
+
+    fn is_alive(&self) -> bool {
+        self.is_alive
     }
 
     async fn append(&self, entry: &Entry) -> Result<(), StoreError> {

@@ -42,6 +42,7 @@ pub(super) struct Arrived {
 pub(super) struct Opened {
     pub(super) journal: u64,
     pub(super) run: kbo_core::ids::RunId,
+    pub(super) is_alive: bool,
 }
 
 enum Part {
@@ -114,6 +115,10 @@ fn keep<T>(held: &Held, map: &Mutex<HashMap<u64, T>>, what: T) -> u64 {
     let handle = held.last.fetch_add(1, Ordering::Relaxed) + 1;
     map.lock().unwrap_or_else(PoisonError::into_inner).insert(handle, what);
     handle
+}
+
+fn put_back<T>(map: &Mutex<HashMap<u64, T>>, handle: u64, what: T) {
+    map.lock().unwrap_or_else(PoisonError::into_inner).insert(handle, what);
 }
 
 fn take<T>(map: &Mutex<HashMap<u64, T>>, handle: u64) -> Option<T> {
@@ -223,13 +228,29 @@ impl Doing {
     async fn call(self, call: Call) {
         let (store, held) = (&self.store, &self.held);
         match call {
-            Call::Lock { cluster, purpose } => {
-                let taken = store.lock(&cluster, &purpose).await.map(|lock| Taken {
+            Call::Lock {
+                cluster,
+                purpose,
+                may_be_beside,
+            } => {
+                let taken = match may_be_beside {
+                    true => store.lock_beside(&cluster, &purpose).await,
+                    false => store.lock(&cluster, &purpose).await,
+                };
+                let taken = taken.map(|lock| Taken {
                     took_over: lock.took_over().cloned(),
                     lock: keep(held, &held.locks, lock),
                 });
                 self.answer(&taken);
             }
+            Call::Share { lock } => match take(&held.locks, lock) {
+                Some(taken) => {
+                    let shared = taken.share().await;
+                    put_back(&held.locks, lock, taken);
+                    self.answer(&shared);
+                }
+                None => self.answer::<()>(&Err(unknown())),
+            },
             Call::Release { lock } => match take(&held.locks, lock) {
                 Some(lock) => self.answer(&lock.release().await),
                 None => self.answer::<()>(&Err(unknown())),
@@ -309,6 +330,7 @@ impl Doing {
     fn opened(&self, journal: Box<dyn Journal>) -> Opened {
         Opened {
             run: journal.run().clone(),
+            is_alive: journal.is_alive(),
             journal: keep(&self.held, &self.held.journals, journal.into()),
         }
     }

@@ -138,6 +138,10 @@ pub(super) enum Call {
     Lock {
         cluster: ClusterName,
         purpose: String,
+        may_be_beside: bool,
+    },
+    Share {
+        lock: u64,
     },
     Release {
         lock: u64,
@@ -235,6 +239,7 @@ impl Call {
         match self {
             Call::Store { .. } => "open the store",
             Call::Lock { .. } => "take the lock",
+            Call::Share { .. } => "share the lock",
             Call::Release { .. } => "release the lock",
             Call::Id => "tell the store's id",
             Call::Space => "tell the free space",
@@ -285,6 +290,7 @@ impl Call {
             | Call::NoteRun { .. } => true,
             Call::Store { .. }
             | Call::Lock { .. }
+            | Call::Share { .. }
             | Call::Release { .. }
             | Call::Id
             | Call::Space

@@ -312,7 +312,7 @@ impl Work<'_> {
         document.outcome = Some(Outcome::Done);
         document.verdict = self.placed();
         if let Some(prepared) = self.prepared().await {
-            let report = conduct::executed(self.context, prepared).await;
+            let report = conduct::executed(self.context, prepared, None).await;
             self.restarted(document, report).await;
         }
         Ok(())

@@ -1,9 +1,16 @@
 //! Snapshots and the archives of them.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Notify;
+
 use super::Harness;
 use super::fixtures::*;
 use crate::inventory::Dataset;
 use crate::ports::node::*;
+use crate::ports::stream::{ByteSink, StreamError};
 use crate::testing::stream::{CollectSink, FailingSink};
 
 pub(super) async fn configuration_is_read_while_the_container_runs(harness: &dyn Harness) {
@@ -25,6 +32,71 @@ pub(super) async fn configuration_is_read_while_the_container_runs(harness: &dyn
     node.clean(&CleanRequest::Run(run)).await.expect("a clean-up");
     node.release().await.expect("a release");
     is_clean(harness, "a backup of configuration").await;
+}
+
+pub(super) async fn free_space_is_told_while_an_archive_is_on_its_way(harness: &dyn Harness) {
+    let node = fresh(harness).await;
+    let run = run(21);
+    let request = SnapshotRequest {
+        run: run.clone(),
+        datasets: vec![Dataset::Config],
+    };
+    node.snapshot(&request).await.expect("a snapshot");
+    let request = ArchiveRequest {
+        run: run.clone(),
+        dataset: Dataset::Config,
+        level: 1,
+        threads: 1,
+    };
+    let mut sink = HeldSink::default();
+    let (begun, released) = (Arc::clone(&sink.begun), Arc::clone(&sink.released));
+    let looking = async {
+        begun.notified().await;
+        let space = node.space(&[Dataset::Data]).await;
+        released.notify_one();
+        space
+    };
+    let (archived, space) = tokio::join!(node.archive(&request, &mut sink), looking);
+    archived.expect("an archive");
+    let space = space.expect("the free space");
+    let told = node
+        .facts(&FactsRequest {
+            datasets: vec![Dataset::Data],
+        })
+        .await
+        .expect("facts");
+    assert_eq!(
+        space.iter().map(|dir| (&dir.path, dir.size)).collect::<Vec<_>>(),
+        told.dirs.iter().map(|dir| (&dir.path, dir.size)).collect::<Vec<_>>(),
+        "the same directories, on the same filesystems"
+    );
+    assert!(
+        space.iter().all(|dir| dir.free > 0 && dir.free <= dir.size),
+        "{space:?}"
+    );
+    node.clean(&CleanRequest::Run(run)).await.expect("a clean-up");
+    node.release().await.expect("a release");
+    is_clean(harness, "a look at the free space").await;
+}
+
+/// A sink that holds up its first chunk until it is let go.
+#[derive(Default)]
+struct HeldSink {
+    begun: Arc<Notify>,
+    released: Arc<Notify>,
+    is_open: bool,
+}
+
+#[async_trait]
+impl ByteSink for HeldSink {
+    async fn write(&mut self, _chunk: Bytes) -> Result<(), StreamError> {
+        if !self.is_open {
+            self.begun.notify_one();
+            self.released.notified().await;
+            self.is_open = true;
+        }
+        Ok(())
+    }
 }
 
 pub(super) async fn a_sink_that_fails_ends_the_archive_and_not_the_transport(harness: &dyn Harness) {

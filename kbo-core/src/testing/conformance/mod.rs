@@ -66,6 +66,7 @@ pub async fn conformance(harness: &dyn Harness) {
     staging::a_source_that_breaks_stages_nothing(harness).await;
     staging::staging_again_after_damage_works(harness).await;
     archiving::a_sink_that_fails_ends_the_archive_and_not_the_transport(harness).await;
+    archiving::free_space_is_told_while_an_archive_is_on_its_way(harness).await;
     archiving::archiving_without_a_snapshot_fails(harness).await;
     node::work_folders_of_dead_runs_are_told_and_swept(harness).await;
     certs::files_change_at_the_commit_and_not_before(harness).await;

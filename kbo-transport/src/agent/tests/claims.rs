@@ -1,7 +1,8 @@
 //! Whose node it is: runs that lay claim to it, and what each of them may do there.
 
 use kbo_core::ports::node::{
-    Claim, CleanRequest, ContainerState, FactsRequest, NodeErrorKind, NodeTransport, Owner, StopRequest,
+    ArchiveRequest, Claim, CleanRequest, ContainerState, FactsRequest, NodeErrorKind, NodeTransport, Owner,
+    SnapshotRequest, StopRequest,
 };
 
 use super::leases::{live_config, nothing_left, snapshot, stage_config, swap};
@@ -174,6 +175,41 @@ async fn a_living_run_of_another_store_keeps_its_node_and_is_named() {
     node.clean(&CleanRequest::Run(run())).await.unwrap();
     node.release().await.unwrap();
     lab.node().claim(&another("ours")).await.unwrap();
+    lab.agents_ended().await;
+    assert_eq!(lab.engine.calls(), ["stop 360", "start"]);
+    nothing_left(&lab);
+}
+
+#[tokio::test]
+async fn a_backup_of_configuration_beside_archives_of_its_own_store_takes_and_sweeps_nothing_of_theirs() {
+    let lab = Lab::new();
+    let node = lab.node();
+    node.claim(&claim("ours", false)).await.unwrap();
+    node.stop(&lab.stop(300)).await.unwrap();
+    snapshot(&node).await;
+    node.start().await.unwrap();
+    let (second, other) = (lab.node(), another("ours").run.unwrap());
+    second.claim(&another("ours")).await.unwrap();
+    let keep = vec![run(), other.clone()];
+    second.clean(&CleanRequest::Orphans { keep }).await.unwrap();
+    let request = SnapshotRequest {
+        run: other.clone(),
+        datasets: vec![Dataset::Config],
+    };
+    second.snapshot(&request).await.unwrap();
+    second.clean(&CleanRequest::Run(other)).await.unwrap();
+    second.release().await.unwrap();
+    for dataset in [Dataset::Config, Dataset::Data] {
+        let request = ArchiveRequest {
+            run: run(),
+            dataset,
+            level: 1,
+            threads: 1,
+        };
+        node.archive(&request, &mut Taken::default()).await.unwrap();
+    }
+    node.clean(&CleanRequest::Run(run())).await.unwrap();
+    node.release().await.unwrap();
     lab.agents_ended().await;
     assert_eq!(lab.engine.calls(), ["stop 360", "start"]);
     nothing_left(&lab);
