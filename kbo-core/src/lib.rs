@@ -28,3 +28,4 @@ pub mod secret;
 pub mod testing;
 pub mod text;
 pub mod undo;
+pub mod whose;

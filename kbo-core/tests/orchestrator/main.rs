@@ -10,6 +10,7 @@ mod judging;
 mod kept;
 mod leases;
 mod oddities;
+mod others;
 mod power;
 mod random;
 mod refusals;

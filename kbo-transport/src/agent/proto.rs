@@ -10,8 +10,8 @@ use kbo_core::ids::RunId;
 use kbo_core::manifest::FileRecord;
 use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
-    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport,
-    ContainerRequest, ContainerState, FactsRequest, FilesReport, FormatReport, FormatRequest, Held, KafkaAnswer,
+    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerNow,
+    ContainerReport, ContainerRequest, FactsRequest, FilesReport, FormatReport, FormatRequest, Held, KafkaAnswer,
     KafkaQuestion, NodeError, NodeFacts, PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest, StageReport,
     StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
@@ -214,7 +214,7 @@ pub enum Request {
     /// `claim`
     Claim(Box<Claim>),
     /// `state`
-    State,
+    Look,
     /// `stop`
     Stop(StopRequest),
     /// `start`
@@ -288,7 +288,7 @@ impl Request {
             self,
             Request::Facts(_)
                 | Request::Claim(_)
-                | Request::State
+                | Request::Look
                 | Request::Start
                 | Request::Kafka(_)
                 | Request::ProveClean
@@ -315,8 +315,8 @@ pub enum Reply {
     Holds(Held),
     /// `facts`
     Facts(Box<NodeFacts>),
-    /// `state`
-    State(ContainerState),
+    /// `look`
+    Look(ContainerNow),
     /// `stop`
     Stop(StopOutcome),
     /// `start`
