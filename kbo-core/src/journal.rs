@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::Phase;
 use crate::plan::{Plan, Prior, Step};
-use crate::ports::node::{StartOutcome, StopOutcome, SwapOutcome};
+use crate::ports::node::{ContainerNow, StartOutcome, StopOutcome, SwapOutcome};
 
 /// One entry. Each is durable before what it announces is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub enum Entry {
         at: Timestamp,
         /// The step.
         step: Step,
+        /// Of a stop, the container that is to be stopped, as it was last seen; none in a journal of kbo 0.1.0.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        container: Option<ContainerNow>,
     },
     /// A step was taken.
     Done {
@@ -35,6 +38,9 @@ pub enum Entry {
         step: Step,
         /// What it found.
         outcome: StepOutcome,
+        /// Of a stop, a start or a new container, the container as the step left it; none in a journal of kbo 0.1.0, or where it could not be looked at.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        container: Option<ContainerNow>,
     },
     /// A step failed.
     Failed {

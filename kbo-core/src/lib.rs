@@ -29,3 +29,4 @@ pub mod secret;
 pub mod testing;
 pub mod text;
 pub mod undo;
+pub mod whose;

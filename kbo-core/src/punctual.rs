@@ -142,11 +142,11 @@ impl NodeTransport for PunctualNode {
     }
 
     /// Asked once more where it is not answered in time: one slow answer of an engine is no reason to undo a run.
-    async fn state(&self) -> Result<ContainerState, NodeError> {
+    async fn look(&self) -> Result<ContainerNow, NodeError> {
         let what = "tell its container's state";
-        match self.within(self.patience, what, self.inner.state()).await {
+        match self.within(self.patience, what, self.inner.look()).await {
             Err(error) if error.kind == NodeErrorKind::TimedOut => {
-                self.within(self.patience, what, self.inner.state()).await
+                self.within(self.patience, what, self.inner.look()).await
             }
             told => told,
         }

@@ -16,6 +16,8 @@ struct Told<'a> {
     prior: Option<&'a Prior>,
     /// Nodes that this run stopped, or may have.
     stopped: BTreeSet<NodeName>,
+    /// Those of them that ran when they were stopped first.
+    ran: BTreeSet<NodeName>,
     /// Nodes whose directories are swapped, or may be.
     swapped: Vec<(NodeName, Vec<Dataset>)>,
     /// Nodes started on swapped directories, or maybe.
@@ -89,7 +91,12 @@ impl<'a> Told<'a> {
 
     fn done(&mut self, step: &Step, outcome: StepOutcome, undoing: bool) {
         match (step, outcome) {
-            (Step::Stop { node }, StepOutcome::Stop(StopOutcome::AlreadyStopped)) if !undoing => {
+            (Step::Stop { node }, StepOutcome::Stop(StopOutcome::Stopped)) => {
+                self.ran.insert(node.clone());
+            }
+            (Step::Stop { node }, StepOutcome::Stop(StopOutcome::AlreadyStopped))
+                if !undoing && !self.ran.contains(node) =>
+            {
                 self.stopped.remove(node);
             }
             (Step::TakeBack { node } | Step::DropReplaced { node }, _) => {
@@ -223,6 +230,7 @@ mod tests {
         Entry::Intent {
             at: Timestamp::UNIX_EPOCH,
             step,
+            container: None,
         }
     }
 
@@ -282,6 +290,7 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             step: Step::Commit,
             outcome: StepOutcome::Done,
+            container: None,
         });
         assert!(undo_steps(&entries, &cluster()).is_empty());
     }

@@ -96,7 +96,7 @@ impl NodeTransport for Dir {
     async fn forgo(&self, _: &RunId) -> Result<(), NodeError> {
         other()
     }
-    async fn state(&self) -> Result<ContainerState, NodeError> {
+    async fn look(&self) -> Result<ContainerNow, NodeError> {
         other()
     }
     async fn stop(&self, _: &StopRequest) -> Result<StopOutcome, NodeError> {

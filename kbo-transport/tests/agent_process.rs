@@ -77,6 +77,7 @@ impl Engine for FileEngine {
             restart_policy: "no".to_owned(),
             definition: serde_json::Value::Null,
             mounts: Vec::new(),
+            incarnation: None,
         };
         Ok(Some(Inspected {
             facts,

@@ -115,7 +115,7 @@ async fn undo_the_dead(context: &Context, undone: Undone) -> Result<(), Trouble>
     output::error_line("a run died; undoing what it left undone first");
     let recovery = super::recover::recover(context).await?;
     output::error_line(&recovery.verdict);
-    if recovery.outcome == Outcome::Done {
+    if recovery.outcome.is_done() {
         return Ok(());
     }
     if undone == Undone::UnlessRestoring && !orchestrator.is_half_restored().await? {

@@ -2,6 +2,7 @@
 
 use kbo_core::ids::ClusterId;
 use kbo_core::orchestrator::{Formatting, Quorum};
+use kbo_core::plan::Plan;
 use kbo_core::preflight::refuses;
 use kbo_core::report::Outcome;
 
@@ -38,9 +39,17 @@ pub(super) async fn run(context: &Context, args: &FormatArgs) -> Ended {
     }
     let ended = conduct::locked(context, "format", conduct::Undone::Required, async {
         let mut prepared = conduct::unless_interrupted(context, orchestrator.prepare_format(&request)).await?;
-        if refuses(&prepared.findings) && !request.delete_data && agrees_to_delete(context, &request).await? {
+        if refuses(&prepared.findings)
+            && !request.delete_data
+            && let Some(shown) = agrees_to_delete(context, &request).await?
+        {
             request.delete_data = true;
             prepared = conduct::unless_interrupted(context, orchestrator.prepare_format(&request)).await?;
+            if prepared.plan.phases != shown.phases && !refuses(&prepared.findings) {
+                let text =
+                    "the nodes have changed while the question waited, and the plan with them; nothing was touched";
+                return Err(Trouble::new(Outcome::Refused, text).hint("run it again: it shows the plan as it is now"));
+            }
         }
         Ok(conduct::execute(context, prepared).await)
     })
@@ -98,10 +107,10 @@ fn told_to_delete(context: &Context, args: &FormatArgs) -> Result<bool, Trouble>
     }
 }
 
-/// Where all that speaks against it is the data there: asks for the cluster's name.
-async fn agrees_to_delete(context: &Context, request: &Formatting) -> Result<bool, Trouble> {
+/// Where all that speaks against it is the data there: asks for the cluster's name. Gives the plan that was agreed to.
+async fn agrees_to_delete(context: &Context, request: &Formatting) -> Result<Option<Plan>, Trouble> {
     if context.global.json {
-        return Ok(false);
+        return Ok(None);
     }
     let orchestrator = &context.composed.orchestrator;
     let with_delete = Formatting {
@@ -110,7 +119,7 @@ async fn agrees_to_delete(context: &Context, request: &Formatting) -> Result<boo
     };
     let prepared = orchestrator.prepare_format(&with_delete).await;
     if refuses(&prepared.findings) || !output::has_terminal() {
-        return Ok(false);
+        return Ok(None);
     }
     conduct::show_plan(context, &prepared);
     let name = context.config.cluster_name.to_string();
@@ -118,7 +127,7 @@ async fn agrees_to_delete(context: &Context, request: &Formatting) -> Result<boo
     let asking = tokio::task::spawn_blocking(move || output::ask(&question));
     let answer = conduct::unless_interrupted(context, asking).await?.unwrap_or(None);
     if answer.as_deref() == Some(name.as_str()) {
-        return Ok(true);
+        return Ok(Some(prepared.plan));
     }
     Err(Trouble::new(Outcome::Refused, "not confirmed; nothing was touched"))
 }

@@ -3,6 +3,7 @@
 use kbo_core::ids::RunId;
 use kbo_core::orchestrator::{LeftOnNode, Recovered};
 use kbo_core::report::{Outcome, Report, chain};
+use kbo_core::text::some_of;
 use serde::Serialize;
 
 use super::{Context, Ended, Trouble};
@@ -52,8 +53,21 @@ pub(super) async fn recover(context: &Context) -> Result<Recovery, Trouble> {
     let needs_person = |report: &Report| report.outcome == Outcome::NeedsPerson;
     let undone_all = recovered.undone.iter().all(|(_, undone)| undone.error.is_none());
     let whole = undone_all && recovered.unswept.is_empty();
+    let to_be_looked_at: Vec<String> = recovered
+        .runs
+        .iter()
+        .flat_map(|report| report.attention.clone())
+        .chain(recovered.undone.iter().filter_map(|(node, undone)| {
+            let left_down = undone.left_down.as_ref()?;
+            Some(format!("{node}: {left_down}"))
+        }))
+        .collect();
+    for text in &to_be_looked_at {
+        output::error_line(&format!("to be looked at: {text}"));
+    }
     let outcome = match (recovered.runs.iter().any(needs_person), whole) {
         (true, _) => Outcome::NeedsPerson,
+        (false, true) if !to_be_looked_at.is_empty() => Outcome::Attention,
         (false, true) => Outcome::Done,
         (false, false) => Outcome::Failed,
     };
@@ -61,6 +75,10 @@ pub(super) async fn recover(context: &Context) -> Result<Recovery, Trouble> {
         (Outcome::NeedsPerson, _) => "recovery failed and THE CLUSTER NEEDS A PERSON".to_owned(),
         (Outcome::Failed, _) if !undone_all => "what dead runs left on nodes could not be undone everywhere".to_owned(),
         (Outcome::Failed, _) => "the cluster is as it was found, but not every node could be swept".to_owned(),
+        (Outcome::Attention, runs) => format!(
+            "{runs} unfinished runs undone; the cluster is as they found it but for what others did since: TO BE LOOKED AT: {}",
+            some_of(&to_be_looked_at)
+        ),
         (_, 0) if !recovered.undone.is_empty() => {
             format!("what dead runs had left on {} nodes is undone", recovered.undone.len())
         }

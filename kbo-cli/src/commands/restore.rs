@@ -102,10 +102,14 @@ async fn restore(
             (false, false) => Previous::UntilReady,
         },
     };
-    let preparing = context.composed.orchestrator.prepare_restore(request);
-    let mut prepared = conduct::unless_interrupted(context, preparing).await?;
-    prepared.plan.about = chosen.lines();
-    prepared.plan.about[0] = format!("restore {what}: {}", chosen.about);
+    let prepare = || async {
+        let preparing = context.composed.orchestrator.prepare_restore(request.clone());
+        let mut prepared = conduct::unless_interrupted(context, preparing).await?;
+        prepared.plan.about = chosen.lines();
+        prepared.plan.about[0] = format!("restore {what}: {}", chosen.about);
+        Ok::<_, Trouble>(prepared)
+    };
+    let mut prepared = prepare().await?;
     if args.dry_run {
         return Ok(Ran::Dry(conduct::dry_run(context, &prepared)));
     }
@@ -117,18 +121,35 @@ async fn restore(
                 "a restore replaces live data: with --json it needs --yes",
             ));
         }
-        conduct::show_plan(context, &prepared);
-        let question = format!("Replace what is on the nodes by {summary}?");
-        let asking = tokio::task::spawn_blocking(move || output::confirm(&question));
-        match conduct::unless_interrupted(context, asking).await?.unwrap_or(None) {
-            Some(true) => attended.is_answered(),
-            Some(false) => return Err(Trouble::new(Outcome::Refused, "not confirmed; nothing was touched")),
-            None => {
-                return Err(Trouble::new(
-                    Outcome::Usage,
-                    "a restore replaces live data and there is no terminal to ask on",
-                )
-                .hint("--yes restores without asking; --dry-run shows the plan"));
+        loop {
+            conduct::show_plan(context, &prepared);
+            let question = format!("Replace what is on the nodes by {summary}?");
+            let asking = tokio::task::spawn_blocking(move || output::confirm(&question));
+            match conduct::unless_interrupted(context, asking).await?.unwrap_or(None) {
+                Some(true) => attended.is_answered(),
+                Some(false) => return Err(Trouble::new(Outcome::Refused, "not confirmed; nothing was touched")),
+                None => {
+                    return Err(Trouble::new(
+                        Outcome::Usage,
+                        "a restore replaces live data and there is no terminal to ask on",
+                    )
+                    .hint("--yes restores without asking; --dry-run shows the plan"));
+                }
+            }
+            // The question may have waited for hours: what it was asked of is looked at again.
+            let moved = context.composed.orchestrator.moved(&prepared);
+            let moved = conduct::unless_interrupted(context, moved).await?;
+            if moved.is_empty() {
+                break;
+            }
+            for finding in &moved {
+                output::error_line(&format!("planning anew: {}", finding.message));
+            }
+            let anew = prepare().await?;
+            let is_same = anew.plan.phases == prepared.plan.phases;
+            prepared = anew;
+            if is_same || refuses(&prepared.findings) {
+                break;
             }
         }
     }

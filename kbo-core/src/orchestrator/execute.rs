@@ -41,6 +41,11 @@ impl Orchestrator {
                 None,
             );
         }
+        let moved = self.moved(&prepared).await;
+        if !moved.is_empty() {
+            prepared.findings.extend(moved);
+            return refused(prepared);
+        }
         let (journal, writer) = match self.begin(&mut prepared.plan).await {
             Ok(begun) => begun,
             Err(error) => {

@@ -89,7 +89,7 @@ impl Orchestrator {
     }
 
     /// Does it until it succeeds, fails for good, or `within` has passed.
-    async fn persistently<T, Fut>(&self, within: Duration, attempt: impl Fn() -> Fut) -> Result<T, NodeError>
+    pub(super) async fn persistently<T, Fut>(&self, within: Duration, attempt: impl Fn() -> Fut) -> Result<T, NodeError>
     where
         Fut: Future<Output = Result<T, NodeError>>,
     {

@@ -12,6 +12,7 @@ mod gated;
 mod gather;
 mod keeping;
 mod kept;
+mod others;
 mod outcome;
 mod phases;
 mod prepare;

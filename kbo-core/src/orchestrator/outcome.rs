@@ -179,11 +179,20 @@ fn verdict(
         Outcome::Failed if report.operation == Operation::Remove => {
             format!("{what} failed, what is removed is removed, data stay: {first}")
         }
-        Outcome::Failed => format!("{what} failed, the cluster is as it was found{window}: {first}"),
+        Outcome::Failed if report.attention.is_empty() => {
+            format!("{what} failed, the cluster is as it was found{window}: {first}")
+        }
+        Outcome::Failed => format!(
+            "{what} failed, the cluster is as it was found but for what others did{window}: {first}{}",
+            attention(report)
+        ),
         Outcome::Interrupted if matches!(report.operation, Operation::Start | Operation::Run) => {
             format!("{what} interrupted; what was started runs on")
         }
-        Outcome::Interrupted => format!("{what} interrupted, the cluster is as it was found{window}"),
+        Outcome::Interrupted => format!(
+            "{what} interrupted, the cluster is as it was found{window}{}",
+            attention(report)
+        ),
         Outcome::NeedsPerson if kept => {
             let last = report.failures.last().map(ToString::to_string).unwrap_or_default();
             format!("{what}: the new data are in place and stay, but THE CLUSTER NEEDS A PERSON: {last}")

@@ -17,6 +17,7 @@ use crate::report::chain;
 impl Run<'_> {
     /// All steps of a phase.
     pub(super) async fn phase(&self, phase: Phase) -> Event {
+        self.before(phase).await;
         let mut result = match self.prepared.plan.phase(phase) {
             None => Ok(()),
             Some(planned) if phase == Phase::Archiving => self.archive_watched(planned).await,
@@ -26,6 +27,9 @@ impl Run<'_> {
             Some(planned) if planned.is_parallel() => self.side_by_side(planned).await,
             Some(planned) => self.one_by_one(planned).await,
         };
+        if result.is_ok() {
+            result = self.after(phase).await;
+        }
         if result.is_ok() && self.is_at_return(phase) {
             result = self.keep().await;
         }
@@ -148,6 +152,7 @@ impl Run<'_> {
         let intent = Entry::Intent {
             at: self.o.clock.now(),
             step: step.clone(),
+            container: self.to_be_stopped(step).await,
         };
         if let Err(error) = self.journal(intent).await {
             if self.needs_record(step) {
@@ -184,8 +189,13 @@ impl Run<'_> {
                         at,
                         step: step.clone(),
                         outcome,
+                        container: self.left_by(step).await,
                     })
                     .await;
+                if let Some(error) = self.was_stopped_before(step, outcome) {
+                    self.fail(&text, step.node(), &error);
+                    return Err(Halt::Failed);
+                }
                 match done {
                     // What is committed is committed, whether the journal can take it or not.
                     Err(error) if matches!(step, Step::Commit) => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::gated::Gate;
+use super::others::Ran;
 use super::{Orchestrator, Prepared};
 use crate::ids::{NodeName, RunId};
 use crate::inventory::Node;
@@ -18,7 +19,9 @@ use crate::manifest::{ArchiveRecord, Window};
 use crate::plan::Step;
 use crate::ports::journal::Journal;
 use crate::ports::monitor::MonitorEvent;
-use crate::ports::node::{Claim, CleanStopProof, NodeError, NodeErrorKind, SnapshotReport};
+use crate::ports::node::{
+    Claim, CleanStopProof, ContainerNow, ContainerState, NodeError, NodeErrorKind, SnapshotReport,
+};
 use crate::ports::store::{BackupWriter, StoreError, StoreLock};
 use crate::ports::stream::StreamError;
 use crate::report::{Failure, PhaseTime, chain};
@@ -119,6 +122,11 @@ pub(super) struct Run<'a> {
     away: Mutex<BTreeSet<NodeName>>,
     /// Nodes that hold nothing of the run any more.
     unpinned: Mutex<BTreeSet<NodeName>>,
+    /// The containers as this run last knew them.
+    seen: Mutex<BTreeMap<NodeName, ContainerNow>>,
+    /// Nodes that somebody else has stopped: they stay down.
+    left_alone: Mutex<BTreeSet<NodeName>>,
+    pub(super) ran: Ran,
 }
 
 /// Why a run goes no further.
@@ -138,6 +146,22 @@ impl<'a> Run<'a> {
         entries: Vec<Entry>,
         writer: Option<Arc<dyn BackupWriter>>,
     ) -> Self {
+        let seen = prepared.facts.iter().filter_map(|(name, facts)| {
+            let container = facts.as_ref().ok()?.container.as_ref().ok()?;
+            let now = match container {
+                Some(container) => ContainerNow {
+                    state: container.state,
+                    // Without it nothing is known to compare with later.
+                    incarnation: Some(container.incarnation.clone()?),
+                },
+                None => ContainerNow {
+                    state: ContainerState::Missing,
+                    incarnation: None,
+                },
+            };
+            Some((name.clone(), now))
+        });
+        let seen = Mutex::new(seen.collect());
         let harvest = Mutex::new(Harvest {
             entries,
             ..Harvest::default()
@@ -157,7 +181,20 @@ impl<'a> Run<'a> {
             silent: Mutex::default(),
             away: Mutex::default(),
             unpinned: Mutex::default(),
+            seen,
+            left_alone: Mutex::default(),
+            ran: Ran::default(),
         }
+    }
+
+    /// The containers as this run last knew them.
+    pub(super) fn seen(&self) -> MutexGuard<'_, BTreeMap<NodeName, ContainerNow>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nodes that somebody else has stopped: they stay down.
+    pub(super) fn left_alone(&self) -> MutexGuard<'_, BTreeSet<NodeName>> {
+        self.left_alone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn silent(&self) -> MutexGuard<'_, BTreeSet<NodeName>> {
@@ -197,7 +234,7 @@ impl<'a> Run<'a> {
         up
     }
 
-    /// The nodes that are up when everything has gone well.
+    /// The nodes that are up when everything has gone well, but for those that somebody else has stopped.
     pub(super) fn up_with_away(&self) -> Vec<&'a Node> {
         let starts = |name: &NodeName| {
             self.prepared
@@ -205,12 +242,14 @@ impl<'a> Run<'a> {
                 .steps()
                 .any(|step| matches!(step, Step::Start { node } if node == name))
         };
+        let left_alone = self.left_alone().clone();
         let was_up = |name: &NodeName| self.prepared.prior.get(name).is_some_and(|state| state.is_up());
         self.o
             .cluster
             .start_order()
             .iter()
             .filter(|node| was_up(&node.name) || starts(&node.name))
+            .filter(|node| !left_alone.contains(&node.name))
             .collect()
     }
 

@@ -48,13 +48,19 @@ impl Run<'_> {
             }
             Step::AwaitBroker { node } => self.o.await_broker(node).await.map(done),
             Step::AwaitIsr => self.await_isr().await,
-            Step::ProveClean { node } => self.prove_clean(node).await,
+            Step::ProveClean { node } => {
+                let proven = self.prove_clean(node).await;
+                self.unless_started_by_another(node, proven).await
+            }
             Step::Snapshot { node, datasets } => {
                 let request = SnapshotRequest {
                     run: run(),
                     datasets: datasets.clone(),
                 };
-                let report = self.o.transport(node)?.snapshot(&request).await?;
+                let taken = self.o.transport(node)?.snapshot(&request).await;
+                let report = self
+                    .unless_started_by_another(node, taken.map_err(StepError::from))
+                    .await?;
                 for warning in &report.warnings {
                     self.warn(format!("{node}: {warning}"));
                 }
@@ -74,7 +80,9 @@ impl Run<'_> {
                     datasets: datasets.clone(),
                     previous_of: previous_of.clone(),
                 };
-                Ok(StepOutcome::Swap(self.o.transport(node)?.swap(&request).await?))
+                let transport = self.o.transport(node)?;
+                let swapped = self.at_rest_again(step, node, || transport.swap(&request)).await?;
+                Ok(StepOutcome::Swap(swapped))
             }
             Step::SwapBack { node, datasets } => {
                 let request = SwapRequest {
@@ -82,7 +90,9 @@ impl Run<'_> {
                     datasets: datasets.clone(),
                     previous_of: None,
                 };
-                Ok(StepOutcome::Swap(self.o.transport(node)?.swap_back(&request).await?))
+                let transport = self.o.transport(node)?;
+                let swapped = self.at_rest_again(step, node, || transport.swap_back(&request)).await?;
+                Ok(StepOutcome::Swap(swapped))
             }
             Step::Clean {
                 node,
@@ -124,6 +134,7 @@ impl Run<'_> {
     async fn start(&self, name: &NodeName) -> Result<StartOutcome, StepError> {
         let transport = self.o.transport(name)?;
         let from = self.o.clock.monotonic();
+        self.is_ours_to_start(name).await?;
         loop {
             let error = match transport.start().await {
                 Ok(outcome) => return Ok(outcome),

@@ -43,6 +43,8 @@ enum Tried {
     Done,
     /// Later, perhaps.
     PutOff,
+    /// Somebody else has stopped the container since: it is left as it is, and that is told.
+    LeftAlone,
     /// Never.
     Failed,
 }
@@ -76,7 +78,9 @@ impl Run<'_> {
         if let Err(error) = self.journal(Entry::UndoStarted { at: self.o.clock.now() }).await {
             tracing::warn!("the journal cannot be written: {}", chain(&error));
         }
-        course.pending = steps;
+        self.leave_what_others_stopped(&steps).await;
+        course.pending = self.stop_what_is_on_trial(steps).await;
+        self.put_in_order(&course.pending).await;
         // Nodes at which the run failed because they do not answer come last: the others need not wait for them.
         let mut last = std::mem::take(&mut *self.silent());
         let mut pauses = Pauses::new(self);
@@ -125,6 +129,7 @@ impl Run<'_> {
                 self.away().clone_from(&held);
                 match self.undo_step(step, course).await {
                     Tried::Done => {}
+                    Tried::LeftAlone => self.leave_alone(step, course).await,
                     Tried::PutOff => {
                         held.extend(step.node().cloned());
                         course.pending.push(step.clone());
@@ -187,6 +192,9 @@ impl Run<'_> {
     /// A step of the undo: where its node may come back it is put off, else tried twice, for the connection may be what failed.
     async fn undo_step(&self, step: &Step, course: &mut Course) -> Tried {
         let mark = self.harvest().failures.len();
+        if self.is_somebody_elses(step).await {
+            return Tried::LeftAlone;
+        }
         for is_second in [false, true] {
             self.silent().clear();
             match self.step(step).await {
@@ -262,6 +270,54 @@ impl Run<'_> {
                 });
             }
             self.harvest().failures.push(failure);
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Whether the step would start what somebody else has stopped, or wait for a quorum that cannot come for that reason.
+    async fn is_somebody_elses(&self, step: &Step) -> bool {
+        match step {
+            Step::Start { node } => self.is_stopped_by_another(node).await,
+            Step::AwaitQuorum => {
+                let all = self.o.cluster.start_order().iter();
+                let all = all.filter(|node| node.role.is_controller()).count();
+                let up = self.up_with_away();
+                let up = up.iter().filter(|node| node.role.is_controller()).count();
+                !self.left_alone().is_empty() && up < all / 2 + 1
+            }
+            _ => false,
+        }
+    }
+
+    /// What follows for the others.
+    async fn leave_alone(&self, step: &Step, course: &mut Course) {
+        if let Some(node) = step.node() {
+            course.not_started.insert(node.clone());
+            return;
+        }
+        // No controllers, no brokers; what waits for them is told.
+        course.no_quorum = true;
+        let starts = crate::undo::undo_steps(&self.harvest().entries, &self.o.cluster);
+        let mut forsaken = vec![];
+        for step in starts {
+            if let Step::Start { node } = step
+                && self
+                    .o
+                    .cluster
+                    .node(&node)
+                    .is_some_and(|node| !node.role.is_controller())
+                && !self.is_stopped_by_another(&node).await
+                && !self.is_up_now(&node).await
+            {
+                forsaken.push(node.to_string());
+            }
+        }
+        if !forsaken.is_empty() {
+            self.attend(format!(
+                "not started, for too few of the controllers are to run: {}; start the controllers and them with `kbo start`",
+                crate::text::some_of(&forsaken)
+            ));
         }
     }
 }

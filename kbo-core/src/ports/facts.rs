@@ -138,6 +138,39 @@ pub struct ContainerFacts {
     pub definition: serde_json::Value,
     /// Where its directories come from.
     pub mounts: Vec<Mount>,
+    /// Which run of which container it is.
+    #[serde(default)]
+    pub incarnation: Option<Incarnation>,
+}
+
+/// Which container it is, and which run of its process is, or was, its last.
+///
+/// The times are the engine's own words (RFC 3339, by the node's clock; `0001-01-01T00:00:00Z` for never). They are compared with
+/// what the same node said before, as equal or not: nothing is computed of them, for clocks differ and are set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incarnation {
+    /// The engine's id of the container.
+    pub container: String,
+    /// When its process was started last.
+    pub started: String,
+    /// When a process of it ended last.
+    pub finished: String,
+}
+
+impl Incarnation {
+    /// Whether the container is still the same one, and nobody has started it since.
+    pub fn is_unstarted_since(&self, earlier: &Incarnation) -> bool {
+        self.container == earlier.container && self.started == earlier.started
+    }
+}
+
+/// A container as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerNow {
+    /// Its state.
+    pub state: ContainerState,
+    /// Which run of which container it is; `None` where there is no container.
+    pub incarnation: Option<Incarnation>,
 }
 
 /// A mount of a container.

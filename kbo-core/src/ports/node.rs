@@ -10,8 +10,8 @@ use crate::inventory::Dataset;
 use crate::manifest::{DirRecord, FileRecord, Sha256};
 pub use crate::ports::container::{ContainerReport, ContainerRequest, FormatReport, FormatRequest, QuorumSetup};
 pub use crate::ports::facts::{
-    ContainerFacts, ContainerState, DirFacts, DirSpace, EngineFacts, FactsRequest, FileId, KafkaDir, KafkaSetup,
-    KeptDir, LinkProbe, MetaProperties, Mount, NodeFacts, Presence, UnitFacts,
+    ContainerFacts, ContainerNow, ContainerState, DirFacts, DirSpace, EngineFacts, FactsRequest, FileId, Incarnation,
+    KafkaDir, KafkaSetup, KeptDir, LinkProbe, MetaProperties, Mount, NodeFacts, Presence, UnitFacts,
 };
 pub use crate::ports::files::{FilesReport, FilesRequest, KeptOf, NewFile, PlacedFile};
 pub use crate::ports::listener::{ListenerFacts, Shown};
@@ -59,8 +59,13 @@ pub trait NodeTransport: Send + Sync {
     /// every later connection.
     async fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError>;
 
+    /// The container now: what it does, and whether somebody has started it since an earlier look.
+    async fn look(&self) -> Result<ContainerNow, NodeError>;
+
     /// The container's state now.
-    async fn state(&self) -> Result<ContainerState, NodeError>;
+    async fn state(&self) -> Result<ContainerState, NodeError> {
+        Ok(self.look().await?.state)
+    }
 
     /// Stops the container, waiting for Kafka up to the timeout before the engine kills it, and takes the lease.
     async fn stop(&self, request: &StopRequest) -> Result<StopOutcome, NodeError>;

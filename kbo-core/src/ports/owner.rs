@@ -86,6 +86,9 @@ pub struct LeftUndone {
     pub owner: Option<Owner>,
     /// Why it could not be undone; it stays to be done.
     pub error: Option<String>,
+    /// What somebody else did to the container, for which it is left down.
+    #[serde(default)]
+    pub left_down: Option<String>,
 }
 
 /// What a node holds of a run.
@@ -127,6 +130,9 @@ impl std::fmt::Display for LeftUndone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let whose = holder(&self.run, self.owner.as_ref());
         match &self.error {
+            None if let Some(others) = &self.left_down => {
+                write!(f, "what a dead run had left undone is undone ({whose}), but {others}")
+            }
             None => write!(f, "what a dead run had left undone is undone ({whose})"),
             Some(error) => write!(f, "what a dead run left undone cannot be undone yet ({whose}): {error}"),
         }

@@ -46,6 +46,7 @@ pub(super) fn container(
         ContainerRequest::TakeBack(run) => match node.aside.take_if(|(aside, _)| aside == run) {
             Some((_, before)) => {
                 node.defined = before;
+                node.made += 1;
                 node.container = ContainerState::Stopped;
                 true
             }
@@ -71,6 +72,7 @@ pub(super) fn container(
 
 fn create(node: &mut NodeState, body: serde_json::Value) {
     node.container = ContainerState::Stopped;
+    node.made += 1;
     node.defined = Some(body);
     node.stopped_by_kbo = true;
 }

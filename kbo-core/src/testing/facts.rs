@@ -21,16 +21,17 @@ pub(super) fn of(
 ) -> NodeFacts {
     let source = if node.unmounted { "/elsewhere" } else { "/srv/kafka" };
     let container = ContainerFacts {
-        id: format!("id-{name}"),
+        id: format!("id-{name}-{}", node.made),
         image: "apache/kafka:4.1.1".to_owned(),
         state: node.container,
-        restart_policy: "no".to_owned(),
+        restart_policy: node.restart_policy.to_owned(),
         definition: serde_json::json!({ "Image": "apache/kafka:4.1.1" }),
         mounts: vec![Mount {
             source: source.to_owned(),
             destination: "/var/lib/kafka".to_owned(),
             writable: true,
         }],
+        incarnation: node.incarnation(name),
     };
     let dirs = request.datasets.iter().flat_map(|dataset| {
         let paths = node.paths.get(dataset).into_iter().flatten().enumerate();

@@ -68,8 +68,8 @@ impl NodeTransport for FaultyNode {
         self.around("claim", self.inner.claim(claim)).await
     }
 
-    async fn state(&self) -> Result<ContainerState, NodeError> {
-        self.around("state", self.inner.state()).await
+    async fn look(&self) -> Result<ContainerNow, NodeError> {
+        self.around("look", self.inner.look()).await
     }
 
     async fn stop(&self, request: &StopRequest) -> Result<StopOutcome, NodeError> {

@@ -79,6 +79,7 @@ impl FakeCluster {
     }
 
     fn swap_back_alone(&self, name: &NodeName) {
+        let now = self.clock().elapsed();
         let mut world = self.world();
         let Some(node) = world.nodes.get_mut(name) else { return };
         let Some(run) = node
@@ -91,7 +92,7 @@ impl FakeCluster {
         };
         if node.is_swapped(&run) {
             if node.container.is_up() {
-                node.container = ContainerState::Stopped;
+                node.end(now);
                 node.stopped_by_kbo = true;
             }
             swap_back(node, &run, &[Dataset::Config, Dataset::Data]);
@@ -132,12 +133,14 @@ pub(super) fn swap_back(node: &mut NodeState, run: &RunId, datasets: &[Dataset])
 pub(super) fn run_container(node: &mut NodeState, now: std::time::Duration) {
     let restored = node.work.values().any(|work| !work.replaced.is_empty());
     node.since = now;
+    node.starts += 1;
+    node.stopped_by_hand = false;
+    node.started_by_another = false;
     for image in node.live.get_mut(&Dataset::Data).into_iter().flatten().flatten() {
         image.clean = false;
     }
-    node.container = if node.exits || (node.exits_on_restored && restored) {
-        ContainerState::Stopped
-    } else {
-        ContainerState::Running
-    };
+    node.container = ContainerState::Running;
+    if node.exits || (node.exits_on_restored && restored) {
+        node.end(now);
+    }
 }

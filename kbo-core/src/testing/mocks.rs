@@ -24,7 +24,7 @@ mock! {
         /// As the port's.
         pub fn claim(&self, claim: &Claim) -> Result<ClaimReport, NodeError>;
         /// As the port's.
-        pub fn state(&self) -> Result<ContainerState, NodeError>;
+        pub fn look(&self) -> Result<ContainerNow, NodeError>;
         /// As the port's.
         pub fn stop(&self, request: &StopRequest) -> Result<StopOutcome, NodeError>;
         /// As the port's.
@@ -84,8 +84,8 @@ impl NodeTransport for MockNodeTransport {
         self.claim(claim)
     }
 
-    async fn state(&self) -> Result<ContainerState, NodeError> {
-        self.state()
+    async fn look(&self) -> Result<ContainerNow, NodeError> {
+        self.look()
     }
 
     async fn stop(&self, request: &StopRequest) -> Result<StopOutcome, NodeError> {

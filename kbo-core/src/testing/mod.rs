@@ -17,6 +17,7 @@ mod listeners;
 mod mocks;
 mod monitor;
 mod node;
+mod others;
 mod packing;
 mod previous;
 mod shape;

@@ -182,9 +182,13 @@ impl NodeTransport for FakeNode {
         Ok(ClaimReport::default())
     }
 
-    async fn state(&self) -> Result<ContainerState, NodeError> {
+    async fn look(&self) -> Result<ContainerNow, NodeError> {
         let mut world = self.world().await?;
-        Ok(self.node(&mut world).container)
+        let node = self.node(&mut world);
+        Ok(ContainerNow {
+            state: node.container,
+            incarnation: node.incarnation(&self.name),
+        })
     }
 
     async fn stop(&self, request: &StopRequest) -> Result<StopOutcome, NodeError> {
@@ -206,8 +210,9 @@ impl NodeTransport for FakeNode {
             return Ok(StopOutcome::AlreadyStopped);
         }
         world.check_stop(&self.name, now);
-        // Without a quorum a broker waits five minutes for leave to go.
-        let forsaken = world.nodes[&self.name].role.is_broker() && !world.is_operational(now);
+        // Without a quorum a broker waits five minutes for leave to go, unless it has never found one since it was started.
+        let has_registered = !world.nodes[&self.name].started_by_another;
+        let forsaken = has_registered && world.nodes[&self.name].role.is_broker() && !world.is_operational(now);
         let node = self.node(&mut world);
         let takes = if forsaken {
             node.stop_takes + Duration::from_secs(300)
@@ -219,9 +224,9 @@ impl NodeTransport for FakeNode {
             image.clean = clean;
         }
         self.cluster.clock().advance(takes.min(request.timeout));
-        node.container = ContainerState::Stopped;
-        node.since = now + takes;
+        node.end(now + takes);
         node.stopped_by_kbo = true;
+        node.stopped_by_hand = true;
         Ok(StopOutcome::Stopped)
     }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::files::FilesDir;
-use crate::ids::{ClusterId, RunId};
+use crate::ids::{ClusterId, NodeName, RunId};
 use crate::inventory::{Dataset, Role};
-use crate::ports::node::{ContainerState, LinkProbe, Owner};
+use crate::ports::node::{ContainerState, Incarnation, LinkProbe, Owner};
 
 /// A directory's files by path.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -122,6 +122,17 @@ pub struct NodeState {
     pub static_quorum: bool,
     /// Containers removed.
     pub removed: u32,
+    /// Its container's restart policy: `no`, `always` or `unless-stopped`.
+    pub restart_policy: &'static str,
+    /// How often its container was started, and how often its process ended.
+    pub(super) starts: u32,
+    pub(super) ends: u32,
+    /// How often the container was made anew.
+    pub(super) made: u32,
+    /// Somebody has stopped it through the engine since it was started last.
+    pub(super) stopped_by_hand: bool,
+    /// Somebody else than kbo has started it.
+    pub(super) started_by_another: bool,
     /// Since when the container has been in its state.
     pub(super) since: Duration,
     pub(super) stopped_by_kbo: bool,
@@ -129,6 +140,22 @@ pub struct NodeState {
 }
 
 impl NodeState {
+    /// Which run of which container it is.
+    pub(super) fn incarnation(&self, name: &NodeName) -> Option<Incarnation> {
+        (self.container != ContainerState::Missing).then(|| Incarnation {
+            container: format!("id-{name}-{}", self.made),
+            started: format!("start {}", self.starts),
+            finished: format!("end {}", self.ends),
+        })
+    }
+
+    /// Its process ends.
+    pub(super) fn end(&mut self, now: Duration) {
+        self.container = ContainerState::Stopped;
+        self.ends += 1;
+        self.since = now;
+    }
+
     /// Whether its process listens.
     pub(super) fn listens(&self, now: Duration) -> bool {
         self.container == ContainerState::Running && now.saturating_sub(self.since) >= self.boots_in

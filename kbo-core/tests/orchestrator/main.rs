@@ -11,6 +11,7 @@ mod judging;
 mod kept;
 mod leases;
 mod oddities;
+mod others;
 mod power;
 mod random;
 mod refusals;

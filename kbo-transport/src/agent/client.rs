@@ -9,8 +9,8 @@ use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::Dataset;
 use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
-    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport,
-    ContainerRequest, ContainerState, DirSpace, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest,
+    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerNow,
+    ContainerReport, ContainerRequest, DirSpace, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest,
     Held, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport,
     SnapshotRequest, StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
@@ -457,8 +457,8 @@ impl<C: Carrier> NodeTransport for RemoteNode<C> {
         }
     }
 
-    async fn state(&self) -> Result<ContainerState, NodeError> {
-        call!(self, Request::State, Reply::State)
+    async fn look(&self) -> Result<ContainerNow, NodeError> {
+        call!(self, Request::Look, Reply::Look)
     }
 
     async fn stop(&self, request: &StopRequest) -> Result<StopOutcome, NodeError> {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::Dataset;
-use kbo_core::ports::node::{LeaseFacts, NodeError, NodeErrorKind, Owner};
+use kbo_core::ports::node::{ContainerNow, LeaseFacts, NodeError, NodeErrorKind, Owner};
 use serde::{Deserialize, Serialize};
 
 /// What is to be undone for one run.
@@ -41,6 +41,9 @@ pub struct Duty {
     /// How long the stop under way may take.
     #[serde(default = "usual_stop")]
     pub stop_within: Duration,
+    /// The container as kbo last left it: who has started it since is somebody else. None in a lease of kbo 0.1.0.
+    #[serde(default)]
+    pub left: Option<ContainerNow>,
 }
 
 /// That of leases of kbo 0.1.0, which do not tell.
@@ -61,6 +64,7 @@ impl Duty {
             owner: None,
             agreed: false,
             stop_within: usual_stop(),
+            left: None,
         }
     }
 
@@ -271,6 +275,9 @@ impl Leases {
                     ours.wait_for = duty.wait_for;
                 }
                 ours.grace = ours.grace.max(duty.grace);
+                if ours.left.is_none() {
+                    ours.left = duty.left;
+                }
                 if duty.owner.is_some() {
                     ours.owner = duty.owner;
                 }

@@ -11,8 +11,8 @@ use kbo_core::inventory::Dataset;
 use kbo_core::manifest::FileRecord;
 use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
-    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport,
-    ContainerRequest, ContainerState, DirSpace, FactsRequest, FilesReport, FormatReport, FormatRequest, Held,
+    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerNow,
+    ContainerReport, ContainerRequest, DirSpace, FactsRequest, FilesReport, FormatReport, FormatRequest, Held,
     KafkaAnswer, KafkaQuestion, NodeError, NodeFacts, PartitionState, QuorumSetup, SnapshotReport, SnapshotRequest,
     StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
 };
@@ -217,7 +217,7 @@ pub enum Request {
     /// `claim`
     Claim(Box<Claim>),
     /// `state`
-    State,
+    Look,
     /// `stop`
     Stop(StopRequest),
     /// `start`
@@ -292,7 +292,7 @@ impl Request {
             Request::Facts(_)
                 | Request::Space(_)
                 | Request::Claim(_)
-                | Request::State
+                | Request::Look
                 | Request::Start
                 | Request::Kafka(_)
                 | Request::ProveClean
@@ -321,8 +321,8 @@ pub enum Reply {
     Holds(Held),
     /// `facts`
     Facts(Box<NodeFacts>),
-    /// `state`
-    State(ContainerState),
+    /// `look`
+    Look(ContainerNow),
     /// `stop`
     Stop(StopOutcome),
     /// `start`

@@ -1,6 +1,7 @@
 //! The node's end of the pipe.
 
 mod frames;
+mod power;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use kbo_core::ids::RunId;
 use kbo_core::ports::node::{
     ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, ContainerRequest, Held, LeftUndone, NodeError,
-    NodeErrorKind, NodeTransport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    NodeErrorKind, NodeTransport, StageRequest, SwapOutcome, SwapRequest,
 };
 use kbo_core::ports::stream::ByteSource;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use self::frames::{FrameSink, FrameSource, Incoming, progress, send_reply};
 use super::lease::{Claimant, Duty, Leases, Taken};
 use super::proto::{Frame, Hello, MAGIC, Open, Parts, ProtoError, Reply, Request, Standing, decode_and_wipe, encode};
-use super::undo::{self, Carried, reachable_controllers};
+use super::undo::{self, Carried};
 use super::wire::{Inbox, Outbox, spawn_reader, spawn_writer};
 use crate::local::{Engine, LocalNode, NodeSpec};
 
@@ -241,7 +242,7 @@ impl Session {
                 Reply::Facts(Box::new(facts))
             }
             Request::Space(datasets) => Reply::Space(self.node.space(&datasets).await?),
-            Request::State => Reply::State(self.node.state().await?),
+            Request::Look => Reply::Look(self.node.look().await?),
             Request::Stop(request) => Reply::Stop(self.stop(&request).await?),
             Request::Start => Reply::Start(self.start().await?),
             Request::Kafka(question) => Reply::Kafka(self.node.kafka(question).await?),
@@ -358,9 +359,11 @@ impl Session {
             .filter(|duty| adopted.contains(&duty.run))
         {
             tracing::warn!(run = %duty.run, ?duty, "undoing what a dead run has left");
+            let mut left_down = None;
             let error = match undo::carry_out(&self.node, &mut self.leases, &duty, &self.limits.undo).await {
-                Carried::Out => {
+                Carried::Out { left_down: others } => {
                     self.leases.drop_run(&duty.run);
+                    left_down = others;
                     None
                 }
                 Carried::BySomebodyElse => {
@@ -376,6 +379,7 @@ impl Session {
                 run: duty.run,
                 owner: duty.owner,
                 error,
+                left_down,
             });
         }
         Ok(report)
@@ -414,41 +418,6 @@ impl Session {
     async fn begin(&mut self, run: &RunId) -> Result<(), NodeError> {
         self.own(Some(run)).await?;
         self.bind(run, self.limits.grace, |_| {}).await
-    }
-
-    async fn stop(&mut self, request: &StopRequest) -> Result<StopOutcome, NodeError> {
-        self.own(Some(&request.run)).await?;
-        let Some(lease) = &request.lease else {
-            // A stop that is meant to last outweighs what a vanished run would have started.
-            self.leases.note_all(|duty| duty.start = false)?;
-            return self.node.stop(request).await;
-        };
-        let is_up = self.node.state().await?.is_up();
-        let noted = |duty: &mut Duty| {
-            duty.start |= is_up;
-            duty.stopping = is_up;
-            duty.stop_within = request.timeout;
-            duty.grace = lease.grace;
-        };
-        self.bind(&request.run, lease.grace, noted).await?;
-        // Looked for while the controllers still run, and beside the stop: it is to cost the window nothing.
-        let (outcome, controllers) = tokio::join!(self.node.stop(request), reachable_controllers(&self.node));
-        self.leases.note(&request.run, lease.grace, |duty| {
-            duty.stopping = false;
-            if !controllers.is_empty() {
-                duty.wait_for = controllers;
-            }
-        })?;
-        outcome
-    }
-
-    async fn start(&mut self) -> Result<StartOutcome, NodeError> {
-        self.own(None).await?;
-        let outcome = self.node.start().await?;
-        // Who stops it after this is somebody else, and not to be undone. Swapped data is still on trial: if the client vanishes
-        // now, the container is to run again with the data from before.
-        self.leases.note_all(|duty| duty.start &= !duty.swapped.is_empty())?;
-        Ok(outcome)
     }
 
     async fn swap(&mut self, request: &SwapRequest) -> Result<SwapOutcome, NodeError> {
@@ -569,7 +538,7 @@ fn name_of(request: &Request) -> &'static str {
         Request::Claim(_) => "claim",
         Request::Holds(_) => "holds",
         Request::Agree(_) => "agree",
-        Request::State => "state",
+        Request::Look => "look",
         Request::Stop(_) => "stop",
         Request::Start => "start",
         Request::Kafka(_) => "kafka",

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use kbo_core::ports::node::{CleanRequest, NodeTransport, StopRequest, SwapRequest};
+use kbo_core::ports::node::{CleanRequest, NodeError, NodeTransport, StopRequest, SwapRequest};
+use kbo_core::whose::disturbance;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
@@ -63,8 +64,11 @@ async fn undo_one(node: &LocalNode, leases: &mut Leases, duty: &Duty, limits: &U
         return !leases.is_ours(run);
     }
     match carry_out(node, leases, duty, limits).await {
-        Carried::Out => {
-            tracing::warn!(%run, "the node is as it was found");
+        Carried::Out { left_down } => {
+            match left_down {
+                None => tracing::warn!(%run, "the node is as it was found"),
+                Some(what) => tracing::warn!(%run, "the node's data are as they were found; {what}"),
+            }
             true
         }
         Carried::BySomebodyElse => true,
@@ -75,7 +79,10 @@ async fn undo_one(node: &LocalNode, leases: &mut Leases, duty: &Duty, limits: &U
 /// What became of a duty.
 pub(super) enum Carried {
     /// It is done; the lease is still held.
-    Out,
+    Out {
+        /// What somebody else did to the container, for which it is left down.
+        left_down: Option<String>,
+    },
     /// Somebody has taken it over.
     BySomebodyElse,
     /// It is still to be done.
@@ -84,17 +91,28 @@ pub(super) enum Carried {
 
 /// Puts the node back as its duty says, now. Of a dead run whose nodes agreed to keep restored data they are kept.
 pub(super) async fn carry_out(node: &LocalNode, leases: &mut Leases, duty: &Duty, limits: &UndoLimits) -> Carried {
-    let run = &duty.run;
+    let mut duty = duty.clone();
+    let run = &duty.run.clone();
     if !duty.swapped.is_empty() && !duty.agreed {
         if !leases.seize(run) {
             return Carried::BySomebodyElse;
         }
-        if let Err(why) = persist(limits, "swap back", || swap_back(node, duty)).await {
+        let was_up = node.state().await.is_ok_and(|state| state.is_up());
+        if let Err(why) = persist(limits, "swap back", || swap_back(node, &duty)).await {
             // The lease stays, for a person's `kbo recover`: to start on the new data now could make of one cluster two.
             leases.yield_back(run);
             return Carried::Failed(why);
         }
-        if leases.note(run, duty.grace, |duty| duty.swapped.clear()).is_err() || !leases.yield_back(run) {
+        // What was running was stopped just now, by this agent; what was down is as somebody left it.
+        if was_up && let Ok(now) = node.look().await {
+            duty.left = Some(now);
+        }
+        let left = duty.left.clone();
+        let noted = leases.note(run, duty.grace, |duty| {
+            duty.swapped.clear();
+            duty.left = left;
+        });
+        if noted.is_err() || !leases.yield_back(run) {
             return Carried::BySomebodyElse;
         }
         if duty.start && !duty.wait_for.is_empty() {
@@ -102,9 +120,9 @@ pub(super) async fn carry_out(node: &LocalNode, leases: &mut Leases, duty: &Duty
             sleep(limits.settle).await;
         }
     }
-    match start_again(node, leases, duty, limits).await {
-        Carried::Out => {}
-        other => return other,
+    let started = start_again(node, leases, &duty, limits).await;
+    if !matches!(started, Carried::Out { .. }) {
+        return started;
     }
     // What was replaced by data that are kept is not thrown away by one node alone: it goes when all of them have proven ready.
     let request = match duty.agreed {
@@ -114,7 +132,7 @@ pub(super) async fn carry_out(node: &LocalNode, leases: &mut Leases, duty: &Duty
     if let Err(error) = node.clean(&request).await {
         tracing::error!(%run, %error, "cannot remove the work folder");
     }
-    Carried::Out
+    started
 }
 
 /// Starts the container if that is due, once its controllers are there.
@@ -127,19 +145,36 @@ async fn start_again(node: &LocalNode, leases: &mut Leases, duty: &Duty, limits:
     if !leases.seize(run) {
         return Carried::BySomebodyElse;
     }
-    if duty.start
-        && let Err(why) = persist(limits, "start", || async { node.start().await.map(|_| ()) }).await
-    {
-        leases.yield_back(run);
-        return Carried::Failed(why);
+    let mut left_down = None;
+    if duty.start {
+        match persist(limits, "start", || start_unless_stopped_by_another(node, duty)).await {
+            Ok(others) => left_down = others,
+            Err(why) => {
+                leases.yield_back(run);
+                return Carried::Failed(why);
+            }
+        }
     }
     if duty.agreed {
         leases.yield_back(run);
     }
-    Carried::Out
+    Carried::Out { left_down }
 }
 
-async fn swap_back(node: &LocalNode, duty: &Duty) -> Result<(), kbo_core::ports::node::NodeError> {
+/// Starts what kbo has stopped. What somebody else has started and stopped since is left down; gives what was done to it.
+async fn start_unless_stopped_by_another(node: &LocalNode, duty: &Duty) -> Result<Option<String>, NodeError> {
+    let now = node.look().await?;
+    if let Some(left) = &duty.left
+        && !now.state.is_up()
+        && let Some(what) = disturbance(left, &now)
+    {
+        let container = &node.spec().container;
+        return Ok(Some(format!("the container {container} {what}: it is left as it is")));
+    }
+    node.start().await.map(|_| None)
+}
+
+async fn swap_back(node: &LocalNode, duty: &Duty) -> Result<(), NodeError> {
     node.stop(&StopRequest {
         run: duty.run.clone(),
         timeout: DISCARDED,
@@ -156,15 +191,15 @@ async fn swap_back(node: &LocalNode, duty: &Duty) -> Result<(), kbo_core::ports:
 }
 
 /// Tries again for as long as the limits allow: the engine may be starting, too. The last failure in words.
-async fn persist<F, Fut>(limits: &UndoLimits, what: &str, step: F) -> Result<(), String>
+async fn persist<T, F, Fut>(limits: &UndoLimits, what: &str, step: F) -> Result<T, String>
 where
     F: Fn() -> Fut,
-    Fut: Future<Output = Result<(), kbo_core::ports::node::NodeError>>,
+    Fut: Future<Output = Result<T, NodeError>>,
 {
     let until = Instant::now() + limits.retry;
     loop {
         let error = match step().await {
-            Ok(()) => return Ok(()),
+            Ok(done) => return Ok(done),
             Err(error) => error,
         };
         tracing::error!(what, %error, "undoing failed");

@@ -14,7 +14,7 @@ use bollard::query_parameters::{
 };
 use futures_util::{StreamExt, TryStreamExt};
 use kbo_core::ports::node::{
-    ContainerFacts, ContainerState, EngineFacts, Mount, NodeError, NodeErrorKind, StartOutcome,
+    ContainerFacts, ContainerState, EngineFacts, Incarnation, Mount, NodeError, NodeErrorKind, StartOutcome,
 };
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -425,9 +425,16 @@ fn inspected(response: ContainerInspectResponse) -> Inspected {
     let mut command = config.entrypoint.unwrap_or_default();
     command.extend(config.cmd.unwrap_or_default());
 
+    let id = response.id.unwrap_or_default();
+    let times = response.state.unwrap_or_default();
     Inspected {
         facts: ContainerFacts {
-            id: response.id.unwrap_or_default(),
+            incarnation: Some(Incarnation {
+                container: id.clone(),
+                started: times.started_at.unwrap_or_default(),
+                finished: times.finished_at.unwrap_or_default(),
+            }),
+            id,
             image: config.image.unwrap_or_default(),
             state,
             restart_policy,

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kbo_archive::clean::MARKER;
-use kbo_core::ports::node::{ContainerFacts, ContainerState, EngineFacts, NodeError, NodeErrorKind, StartOutcome};
+use kbo_core::ports::node::{
+    ContainerFacts, ContainerState, EngineFacts, Incarnation, NodeError, NodeErrorKind, StartOutcome,
+};
 
 use serde_json::Value;
 
@@ -19,6 +21,7 @@ pub(crate) struct FakeEngine {
 
 struct Inner {
     state: ContainerState,
+    starts: u32,
     calls: Vec<String>,
     stop_takes: Duration,
     failing_starts: u32,
@@ -32,6 +35,7 @@ impl FakeEngine {
     pub(crate) fn new(state: ContainerState) -> Self {
         let inner = Inner {
             state,
+            starts: 1,
             calls: Vec::new(),
             stop_takes: Duration::ZERO,
             failing_starts: 0,
@@ -73,6 +77,13 @@ impl FakeEngine {
         self.inner.lock().unwrap().bodies.keys().cloned().collect()
     }
 
+    /// Somebody else than kbo starts or stops the container.
+    pub(crate) fn meddle(&self, state: ContainerState) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.starts += u32::from(state.is_up() && !inner.state.is_up());
+        inner.state = state;
+    }
+
     pub(crate) fn fail_starts(&self, times: u32) {
         self.inner.lock().unwrap().failing_starts = times;
     }
@@ -109,6 +120,11 @@ impl Engine for FakeEngine {
                 restart_policy: "always".to_owned(),
                 definition: serde_json::json!({}),
                 mounts: Vec::new(),
+                incarnation: Some(Incarnation {
+                    container: format!("id-of-{container}"),
+                    started: format!("start {}", self.inner.lock().unwrap().starts),
+                    finished: String::new(),
+                }),
             },
             env: Vec::new(),
             command: Vec::new(),
@@ -142,6 +158,7 @@ impl Engine for FakeEngine {
             return Ok(StartOutcome::AlreadyRunning);
         }
         inner.state = ContainerState::Running;
+        inner.starts += 1;
         if let Some(log_dir) = &inner.broker {
             let _ = std::fs::remove_file(log_dir.join(MARKER));
         }

@@ -27,10 +27,11 @@ use kbo_core::ids::{NodeName, RunId};
 use kbo_core::inventory::Dataset;
 use kbo_core::ports::listener::ListenerFacts;
 use kbo_core::ports::node::{
-    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerReport,
-    ContainerRequest, ContainerState, DirSpace, FactsRequest, FilesReport, FilesRequest, FormatReport, FormatRequest,
-    Held, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup, SnapshotReport,
-    SnapshotRequest, StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome, SwapRequest,
+    ArchiveReport, ArchiveRequest, Claim, ClaimReport, CleanReport, CleanRequest, CleanStopProof, ContainerNow,
+    ContainerReport, ContainerRequest, ContainerState, DirSpace, FactsRequest, FilesReport, FilesRequest, FormatReport,
+    FormatRequest, Held, KafkaAnswer, KafkaQuestion, NodeError, NodeErrorKind, NodeFacts, NodeTransport, QuorumSetup,
+    SnapshotReport, SnapshotRequest, StageReport, StageRequest, StartOutcome, StopOutcome, StopRequest, SwapOutcome,
+    SwapRequest,
 };
 use kbo_core::ports::stream::{ByteSink, ByteSource};
 
@@ -287,11 +288,14 @@ impl NodeTransport for LocalNode {
         blocking(move || dirs.iter().map(facts::dir_space).collect::<Result<_, _>>()).await
     }
 
-    async fn state(&self) -> Result<ContainerState, NodeError> {
-        Ok(self
-            .inspect()
-            .await?
-            .map_or(ContainerState::Missing, |container| container.facts.state))
+    async fn look(&self) -> Result<ContainerNow, NodeError> {
+        let found = self.inspect().await?;
+        Ok(ContainerNow {
+            state: found
+                .as_ref()
+                .map_or(ContainerState::Missing, |container| container.facts.state),
+            incarnation: found.and_then(|container| container.facts.incarnation),
+        })
     }
 
     async fn stop(&self, request: &StopRequest) -> Result<StopOutcome, NodeError> {

@@ -7,6 +7,7 @@ mod containers;
 mod crash;
 pub(crate) mod data;
 mod docker;
+mod engines;
 mod hangs;
 pub(crate) mod kbo;
 mod layout;
@@ -61,6 +62,7 @@ fn cases(kind: Kind) -> Vec<Case> {
             layout::CASES,
             crash::CASES,
             leases::CASES,
+            engines::CASES,
             hangs::CASES,
             power::CASES,
             menu::CASES,

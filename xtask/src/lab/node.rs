@@ -296,6 +296,29 @@ impl Lab {
         self.docker(node)?.args(["kill", &node.name]).run()
     }
 
+    /// Stop the engine of a VM, as a restart of its service does, and start it with the same arguments.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the engine does not come back.
+    pub fn restart_engine(&self, node: &str) -> Result<()> {
+        const SCRIPT: &str = r#"
+            pid=$(pgrep -x dockerd)
+            command=$(tr '\0' ' ' < /proc/$pid/cmdline)
+            kill "$pid"
+            while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+            setsid $command > /tmp/dockerd.log 2>&1 < /dev/null &
+            tries=0
+            until docker --host unix:///var/run/docker.sock version > /dev/null 2>&1; do
+                tries=$((tries + 1)); [ $tries -lt 300 ] || exit 1; sleep 0.1
+            done"#;
+        let ended = self.exec(node, &["sh", "-c", SCRIPT])?;
+        if !ended.status.success() {
+            bail!("the engine of {node} does not come back: {}", ended.stderr.trim());
+        }
+        Ok(())
+    }
+
     /// The state of a node's container, as the engine names it: running, exited, ...
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod conforming;
 mod hostile;
 mod leases;
 mod operations;
+mod others;
 mod streams;
 
 use std::path::{Path, PathBuf};
