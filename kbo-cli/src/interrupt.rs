@@ -51,7 +51,14 @@ fn end_by_force() {
             ),
             false => (Outcome::Interrupted, "`kbo recover` closes what it left open"),
         };
-        crate::output::error_line(&format!("kbo: interrupted twice, and something does not end: {what}"));
+        let text = format!("kbo: interrupted twice, and something does not end: {what}");
+        let told = std::thread::spawn(move || crate::output::error_line(&text));
+        for _ in 0..10 {
+            if told.is_finished() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
         std::process::exit(i32::from(outcome.exit_code()));
     });
 }
@@ -88,10 +95,11 @@ pub(crate) fn listen(cancel: Cancel) -> std::io::Result<()> {
             } else {
                 "interrupted: finishing the step, then undoing; once more to end within seconds"
             };
-            crate::output::error_line(text);
             if again {
                 end_by_force();
             }
+            // Whoever reads our standard error may have stopped reading it.
+            tokio::task::spawn_blocking(move || crate::output::error_line(text));
         }
     });
     Ok(())

@@ -371,8 +371,8 @@ fn a_pipe_where_a_file_is_named_is_refused_by_name_and_not_waited_for() {
         &["--config", pipe, "list"],
         &["--config", config, "list"],
         &["import-config", pipe],
-        &["ssh-setup", "root@127.0.0.1:1", "--known-hosts", pipe],
-        &["ssh-setup", "root@127.0.0.1:1", "--password-file", pipe],
+        &["ssh-setup", "--host", "root@127.0.0.1:1", "--known-hosts", pipe],
+        &["ssh-setup", "--host", "root@127.0.0.1:1", "--password-file", pipe],
     ];
     for arguments in cases {
         let output = Command::new("timeout")

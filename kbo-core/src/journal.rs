@@ -51,6 +51,12 @@ pub enum Entry {
         /// The error.
         error: String,
     },
+    /// Every node has agreed to keep what is swapped. That alone keeps nothing: where the store hangs on this line, the run is undone,
+    /// and the line may still land.
+    Keeping {
+        /// When.
+        at: Timestamp,
+    },
     /// A restored cluster serves, and no node will take it back alone: from here on the run is not undone, only swept after.
     Kept {
         /// When.

@@ -55,7 +55,7 @@ impl<'a> Told<'a> {
                     }
                 }
                 Entry::UndoStarted { .. } => undoing = true,
-                Entry::Failed { .. } | Entry::End { .. } => {}
+                Entry::Failed { .. } | Entry::Keeping { .. } | Entry::End { .. } => {}
             }
         }
         told
@@ -79,6 +79,8 @@ impl<'a> Told<'a> {
                 self.started.insert(node.clone());
             }
             Step::Archive { .. } => self.backup_begun = true,
+            // The line that the run is kept had come too late: it was taken back.
+            Step::SwapBack { .. } => self.operational = false,
             // From here on the replaced data may be half removed: there is no way back, and no need for one.
             Step::Clean { node, until_ready, .. } if !undoing => {
                 self.operational = true;

@@ -216,7 +216,7 @@ impl Attended {
             Ok(Err(error)) => warnings.push(format!("what this run came to cannot be noted: {}", chain(&error))),
             Err(_) => {
                 let text = format!(
-                    "what this run came to cannot be noted: the store does not answer within {} s",
+                    "what this run came to cannot be noted, nor its metrics be written: the store does not answer within {} s",
                     patience.as_secs()
                 );
                 warnings.push(text);

@@ -76,7 +76,7 @@ pub(super) async fn recover(context: &Context) -> Result<Recovery, Trouble> {
         (Outcome::Failed, _) if !undone_all => "what dead runs left on nodes could not be undone everywhere".to_owned(),
         (Outcome::Failed, _) => "the cluster is as it was found, but not every node could be swept".to_owned(),
         (Outcome::Attention, runs) => format!(
-            "{runs} unfinished runs undone; the cluster is as they found it but for what others did since: TO BE LOOKED AT: {}",
+            "{runs} unfinished runs ended; the cluster is as they found it but for this: TO BE LOOKED AT: {}",
             some_of(&to_be_looked_at)
         ),
         (_, 0) if !recovered.undone.is_empty() => {

@@ -42,7 +42,7 @@ struct NodeStatus {
 
 pub(super) async fn run(context: &Context, args: &ScheduleRoot) -> Ended {
     let orchestrator = &context.composed.orchestrator;
-    let ((states, errors), (kept, _)) = tokio::join!(orchestrator.states(), orchestrator.kept());
+    let ((states, errors), (kept, unknown)) = tokio::join!(orchestrator.states(), orchestrator.kept());
     let errors: BTreeMap<NodeName, String> = errors
         .into_iter()
         .map(|(name, error)| {
@@ -90,6 +90,13 @@ pub(super) async fn run(context: &Context, args: &ScheduleRoot) -> Ended {
         (Some(good), bad) => format!("last good backup {}, {bad} NEWER NOT GOOD (kbo list)", good.id),
     };
     let Looks { schedules, warnings } = looks(context, args.root.as_deref()).await;
+    // A node of which nothing is known is told of already.
+    let unseen: Vec<String> = unknown
+        .iter()
+        .filter(|(name, _)| !errors.contains_key(name))
+        .map(|(name, error)| format!("whether {name} keeps what a restore replaced is not known: {error}"))
+        .collect();
+    let warnings = [unseen, warnings].concat();
     let warned = match &warnings[..] {
         [] => String::new(),
         [one] => format!("; WARNING: {one}"),

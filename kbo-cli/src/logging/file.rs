@@ -101,11 +101,15 @@ pub(crate) fn finish() {
         }
         inner.send();
     }
-    inner.pipe = None;
+    let is_all_sent = inner.pipe.take().is_some() && inner.held.is_empty() && inner.lost == 0;
     while Instant::now() < until {
         match inner.writer.try_wait() {
             Ok(None) => std::thread::sleep(Duration::from_millis(2)),
-            _ => return,
+            Ok(Some(status)) if status.success() && is_all_sent => return,
+            _ => {
+                crate::output::error_line("log.file: not all lines of this run could be written there");
+                return;
+            }
         }
     }
     crate::output::error_line("log.file: its disk does not answer: the last lines may be missing there");
@@ -113,12 +117,17 @@ pub(crate) fn finish() {
 
 /// Whether the pipe is ready before a time.
 fn is_ready(pipe: &impl std::os::fd::AsFd, what: PollFlags, until: Instant) -> bool {
-    let left = until.saturating_duration_since(Instant::now());
-    let left = Timespec {
-        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(left.subsec_nanos()),
-    };
-    poll(&mut [PollFd::new(pipe, what)], Some(&left)).is_ok_and(|ready| ready > 0)
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        match poll(&mut [PollFd::new(pipe, what)], Some(&left)) {
+            Err(rustix::io::Errno::INTR) => {}
+            ready => return ready.is_ok_and(|ready| ready > 0),
+        }
+    }
 }
 
 impl LogFile {
@@ -176,9 +185,32 @@ pub(crate) fn serve(path: &Path) -> ExitCode {
     let (Ok(mut file), Ok(())) = (opened, told.and_then(|()| output.flush())) else {
         return ExitCode::FAILURE;
     };
-    match io::copy(&mut input, &mut file) {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+    append(&mut input, &mut file)
+}
+
+/// Appends until the input ends. What the disk does not take for a while (it is full, say) is missing then, and that is said there.
+fn append(input: &mut impl Read, file: &mut impl Write) -> ExitCode {
+    let (mut some, mut missing) = (vec![0; 1 << 16], 0);
+    loop {
+        let read = match input.read(&mut some) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => return ExitCode::FAILURE,
+        };
+        if missing > 0 {
+            let text = format!("\n{missing} bytes are missing here: the disk of log.file did not take them\n");
+            if file.write_all(text.as_bytes()).is_ok() {
+                missing = 0;
+            }
+        }
+        if missing > 0 || file.write_all(&some[..read]).is_err() {
+            missing += read;
+        }
+    }
+    match missing {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     }
 }
 

@@ -68,6 +68,7 @@ impl Orchestrator {
         let plan = Plan::rolling(RunId::at(self.clock.now()), chosen, &self.cluster, &facts.prior);
         let findings = self.unsafe_rolling(chosen, &facts);
         facts.findings.extend(self.unknown(chosen));
+        facts.findings.extend(self.kept_by_others(chosen, &facts));
         facts
             .findings
             .extend(findings.into_iter().map(|finding| accept(finding, force)));
@@ -226,6 +227,7 @@ impl Orchestrator {
             .map(|(name, _)| name.clone())
             .collect();
         if !replaced.is_empty() {
+            facts.findings.extend(self.gone_with_their_stop(&replaced, &facts));
             let findings = self.unsafe_power(Operation::Restart, &replaced, &facts);
             facts
                 .findings
@@ -275,7 +277,19 @@ impl Orchestrator {
         facts
             .findings
             .extend(findings.into_iter().map(|finding| accept(finding, force)));
+        facts.findings.extend(self.gone_with_their_stop(chosen, &facts));
         prepared(plan, facts, None)
+    }
+
+    /// Of containers that are to be removed or replaced: those that their engine removes as soon as they stop, with the volumes that
+    /// have no name of their own.
+    fn gone_with_their_stop(&self, chosen: &[NodeName], facts: &Facts) -> Vec<Finding> {
+        let chosen = |node: &&Node| chosen.is_empty() || chosen.contains(&node.name);
+        let nodes = self.cluster.start_order().iter().filter(chosen);
+        let known = nodes.filter_map(|node| Some((node, facts.nodes.get(&node.name)?.as_ref().ok()?)));
+        known
+            .filter_map(|(node, facts)| crate::preflight::removed_when_stopped(node, facts))
+            .collect()
     }
 
     /// Prepares the formatting of log dirs.

@@ -268,7 +268,15 @@ impl Run<'_> {
             biased;
             rotation = self.end(phase) => rotation,
             () = hurried => {
-                self.warn("the run's end was abandoned, for kbo was interrupted twice: nodes let go of it by themselves, the next run closes its journal".to_owned());
+                // A run that is done must not be undone by the next one for want of its journal's last line.
+                if phase != Phase::Stuck {
+                    tokio::select! {
+                        biased;
+                        () = self.close_journal(phase) => {}
+                        () = self.o.clock.expire(HURRIED_STEP) => {}
+                    }
+                }
+                self.warn("the run's end was abandoned, for kbo was interrupted twice: nodes let go of it by themselves".to_owned());
                 None
             }
         };
@@ -279,11 +287,20 @@ impl Run<'_> {
         }
     }
 
-    async fn end(&self, phase: Phase) -> Option<Rotation> {
+    async fn close_journal(&self, phase: Phase) {
         let end = Entry::End {
             at: self.o.clock.now(),
             phase,
         };
+        if let Err(error) = self.journal(end).await {
+            tracing::warn!("the journal cannot be written: {}", chain(&error));
+        }
+        if let Err(error) = self.journal.close().await {
+            self.warn(format!("the journal cannot be closed: {}", chain(&error)));
+        }
+    }
+
+    async fn end(&self, phase: Phase) -> Option<Rotation> {
         self.abandon_unfinished().await;
         self.look_after_kept(phase).await;
         self.warn_of_space_on_nodes(phase).await;
@@ -297,12 +314,7 @@ impl Run<'_> {
                 }
             });
             join_all(released).await;
-            if let Err(error) = self.journal(end).await {
-                tracing::warn!("the journal cannot be written: {}", chain(&error));
-            }
-            if let Err(error) = self.journal.close().await {
-                self.warn(format!("the journal cannot be closed: {}", chain(&error)));
-            }
+            self.close_journal(phase).await;
         }
         self.note_cluster_id().await;
         let rotation = self.rotate(phase).await;

@@ -47,15 +47,23 @@ impl Orchestrator {
         let request = FactsRequest {
             datasets: datasets.to_vec(),
         };
-        let nodes: BTreeMap<NodeName, Result<NodeFacts, NodeError>> = self
+        let answers = self
             .on_all(|_, transport| {
                 let request = request.clone();
-                async move { transport.facts(&request).await }
+                async move { transport.facts(&request).await.map(|facts| (facts, self.clock.now())) }
             })
-            .await
-            .into_iter()
-            .collect();
+            .await;
         let now = self.clock.now();
+        // A node tells its time when its own look has ended, which may be long before the slowest has: as if all had answered now.
+        let at_once = |(mut facts, answered): (NodeFacts, Timestamp)| {
+            let since = now.duration_since(answered);
+            facts.clock = facts.clock.checked_add(since).unwrap_or(facts.clock);
+            facts
+        };
+        let nodes: BTreeMap<NodeName, Result<NodeFacts, NodeError>> = answers
+            .into_iter()
+            .map(|(name, answer)| (name, answer.map(at_once)))
+            .collect();
         let known: BTreeMap<NodeName, NodeFacts> = nodes
             .iter()
             .filter_map(|(name, facts)| Some((name.clone(), facts.as_ref().ok()?.clone())))

@@ -18,7 +18,7 @@ use crate::ids::{NodeName, RunId};
 use crate::inventory::Dataset;
 use crate::journal::Entry;
 use crate::machine::{Operation, Phase};
-use crate::plan::Plan;
+use crate::plan::{Plan, Step};
 use crate::ports::node::{Claim, LeftUndone, NodeError, NodeErrorKind, NodeTransport, Owner};
 use crate::report::chain;
 
@@ -111,6 +111,18 @@ impl Orchestrator {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
+
+/// Whether a journal's run is kept: no process that swapped back had taken its word.
+pub(super) fn is_kept(entries: &[Entry]) -> bool {
+    entries.iter().fold(false, |kept, entry| match entry {
+        Entry::Kept { .. } => true,
+        Entry::Intent {
+            step: Step::SwapBack { .. },
+            ..
+        } => false,
+        _ => kept,
+    })
 }
 
 impl Run<'_> {
@@ -211,7 +223,7 @@ impl Run<'_> {
     /// Whether the run is past its point of no return: what comes then only looks and sweeps.
     pub(super) fn is_kept(&self) -> bool {
         let harvest = self.harvest();
-        harvest.entries.iter().any(|entry| matches!(entry, Entry::Kept { .. }))
+        is_kept(&harvest.entries)
     }
 
     /// The point of no return, for all nodes or none.
@@ -231,7 +243,11 @@ impl Run<'_> {
             })
             .await;
         self.all(what, agreed)?;
-        let kept = self.journal(Entry::Kept { at: self.o.clock.now() }).await;
+        let at = self.o.clock.now();
+        let kept = match self.journal(Entry::Keeping { at }).await {
+            Ok(()) => self.journal(Entry::Kept { at }).await,
+            Err(error) => Err(error),
+        };
         kept.map_err(|error| {
             self.fail(what, None, &error.into());
             Halt::Failed

@@ -23,6 +23,9 @@ use crate::whose::{Whose, called, disturbance, is_started_since, last_known, who
 /// How long a node is asked again after the snapshots: an engine that restarts is back within that time.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// How long a look that only informs may take.
+const BRIEFLY: Duration = Duration::from_secs(10);
+
 /// What others have started while a restore replaced data.
 #[derive(Default)]
 pub(super) struct Ran {
@@ -89,7 +92,7 @@ impl Run<'_> {
     pub(super) async fn to_be_stopped(&self, step: &Step) -> Option<ContainerNow> {
         let Step::Stop { node } = step else { return None };
         let known = self.seen().get(node).cloned();
-        match self.look(node).await {
+        match self.look_briefly(node).await {
             // Who stopped what is down already is told by what was known of it before.
             Ok(now) => now.state.is_up().then_some(now),
             Err(_) => known,
@@ -103,7 +106,7 @@ impl Run<'_> {
             return None;
         };
         let before = self.seen().get(node).cloned();
-        let looked = self.look(node).await;
+        let looked = self.look_briefly(node).await;
         let looked = looked.inspect_err(|error| tracing::warn!("{node} cannot be looked at: {error}"));
         let now = looked.ok()?;
         // Started again while it was being stopped. Whoever has ended it then, this run has stopped it; but it was not at rest.
@@ -116,6 +119,18 @@ impl Run<'_> {
             early.extend(disturbance(&before, &now).map(|what| (node.clone(), what)));
         }
         Some(now)
+    }
+
+    /// A look that only informs, of a node that has just answered: the cluster is not kept down for it.
+    async fn look_briefly(&self, node: &NodeName) -> Result<ContainerNow, NodeError> {
+        tokio::select! {
+            biased;
+            now = self.look(node) => now,
+            () = self.o.clock.expire(BRIEFLY) => {
+                let text = format!("{node} does not tell its container's state within {} s", BRIEFLY.as_secs());
+                Err(NodeError::new(NodeErrorKind::TimedOut, text))
+            }
+        }
     }
 
     /// Looks at a node's container, and remembers it.
@@ -440,11 +455,9 @@ impl Run<'_> {
             "{} was started by something else than kbo in the window, and is stopped again {when}",
             called(name)
         ));
-        let mark = self.harvest().failures.len();
         let stop = Step::Stop { node: name.clone() };
         if Box::pin(self.step(&stop)).await.is_err() {
-            let failures = self.harvest().failures.split_off(mark);
-            for failure in failures {
+            if let Some(failure) = self.withdrawn(&stop) {
                 self.warn(failure.to_string());
             }
             self.silent().remove(name);
@@ -455,6 +468,9 @@ impl Run<'_> {
     /// A broker that something else has started before its controllers are there is stopped again, and started in its turn. What is up
     /// otherwise is left: a controller, and a broker whose quorum is there.
     pub(super) async fn put_in_order(&self, steps: &[Step]) {
+        if !self.controllers_are_stopped() {
+            return;
+        }
         let is_started = |name: &NodeName| {
             let start = |step: &Step| matches!(step, Step::Start { node } if node == name);
             steps.iter().any(start)
@@ -483,13 +499,38 @@ impl Run<'_> {
         if up.is_empty() {
             return;
         }
-        let quorum = join_all(controllers.iter().map(|name| self.is_up_now(name))).await;
-        if quorum.iter().filter(|is_up| **is_up).count() > controllers.len() / 2 {
+        // One that does not answer is not known to be down, and no broker is stopped for it.
+        let looked = join_all(controllers.iter().map(|name| self.look(name))).await;
+        let is_known = looked.iter().all(Result::is_ok);
+        let running = looked.iter().flatten().filter(|now| now.state.is_up()).count();
+        if !is_known || running > controllers.len() / 2 {
             return;
         }
         for name in up {
             let _ = self.stop_again(name, "until its controllers are there").await;
         }
+    }
+
+    /// Whether this run has stopped controllers, and not seen a quorum since.
+    fn controllers_are_stopped(&self) -> bool {
+        let mut stopped = false;
+        for entry in &self.harvest().entries {
+            match entry {
+                Entry::Intent {
+                    step: Step::Stop { node },
+                    ..
+                } => {
+                    let node = self.o.cluster.node(node);
+                    stopped |= node.is_some_and(|node| node.role.is_controller());
+                }
+                Entry::Done {
+                    step: Step::AwaitQuorum,
+                    ..
+                } => stopped = false,
+                _ => {}
+            }
+        }
+        stopped
     }
 
     /// The undo's steps, with a stop for each node that something else has started on data that are to be taken back: no broker of them

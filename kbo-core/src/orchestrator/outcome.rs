@@ -3,7 +3,6 @@
 use super::Prepared;
 use super::run::Harvest;
 use crate::ids::{BackupId, NodeName, RunId};
-use crate::journal::Entry;
 use crate::kept::Kept;
 use crate::machine::{Operation, Phase};
 use crate::manifest::ArchiveRecord;
@@ -27,10 +26,13 @@ pub(super) fn unstarted(prepared: Prepared, outcome: Outcome, verdict: &str, fai
 }
 
 pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Report {
+    let kept = super::keeping::is_kept(&harvest.entries);
     let outcome = match phase {
         Phase::Done if !harvest.damage.is_empty() => Outcome::Damaged,
         Phase::Done if !harvest.attention.is_empty() => Outcome::Attention,
         Phase::Done => Outcome::Done,
+        // Past its point of no return a run is not undone: what it has put in place stays.
+        Phase::RolledBack if kept => Outcome::Attention,
         Phase::RolledBack if harvest.interrupted && harvest.failures.is_empty() => Outcome::Interrupted,
         Phase::RolledBack => Outcome::Failed,
         // Not even begun, for the journal cannot be written.
@@ -59,7 +61,6 @@ pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Repo
         .collect();
     let id = prepared.plan.backup.as_ref().map(|(id, _)| id.clone());
     let damage = harvest.damage.clone();
-    let kept = harvest.entries.iter().any(|entry| matches!(entry, Entry::Kept { .. }));
     let mut report = Report {
         run: prepared.plan.run.clone(),
         operation: prepared.plan.operation,
@@ -78,7 +79,10 @@ pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Repo
         kept: harvest.kept,
         discarded: harvest.discarded,
         warnings: harvest.warnings.into_iter().chain(harvest.damage).collect(),
-        attention: harvest.attention,
+        attention: match phase == Phase::RolledBack && kept {
+            true => [vec![KEPT.to_owned()], harvest.attention].concat(),
+            false => harvest.attention,
+        },
         unclean: harvest
             .proofs
             .iter()
@@ -94,6 +98,9 @@ pub(super) fn report(prepared: Prepared, harvest: Harvest, phase: Phase) -> Repo
     report.verdict.push_str(&told_of_kept(&report));
     report
 }
+
+/// Of a run that ended, or died, after its point of no return.
+const KEPT: &str = "its new data are in place and stay, but it did not come to its end: kbo status shows the nodes, and what it replaced may still lie there";
 
 /// What is kept of replaced data, and the way back; for a restore what it has kept itself, for a start that failed what it may go back
 /// to.

@@ -17,6 +17,16 @@ use crate::preflight::{Finding, Purpose, Severity, kept_by_another, refuses};
 use crate::text::some_of;
 
 impl Orchestrator {
+    /// Whoever else starts, stops or removes the containers of `chosen` nodes (all where empty).
+    pub(super) fn kept_by_others(&self, chosen: &[NodeName], facts: &Facts) -> Vec<Finding> {
+        let is_chosen = |node: &&Node| chosen.is_empty() || chosen.contains(&node.name);
+        let kept = self.cluster.start_order().iter().filter(is_chosen).filter_map(|node| {
+            let facts = facts.nodes.get(&node.name)?.as_ref().ok()?;
+            kept_by_another(node, facts)
+        });
+        kept.collect()
+    }
+
     /// Prepares a backup.
     pub async fn prepare_backup(&self, request: BackupRequest) -> Prepared {
         self.monitor.event(MonitorEvent::Phase(Phase::Preflight));
@@ -95,13 +105,7 @@ impl Orchestrator {
         );
         facts.findings.extend(self.unknown(chosen));
         if operation != Operation::Start {
-            let is_chosen = |node: &&Node| chosen.is_empty() || chosen.contains(&node.name);
-            let kept = self.cluster.start_order().iter().filter(is_chosen).filter_map(|node| {
-                let facts = facts.nodes.get(&node.name)?.as_ref().ok()?;
-                kept_by_another(node, facts)
-            });
-            let kept: Vec<Finding> = kept.collect();
-            facts.findings.extend(kept);
+            facts.findings.extend(self.kept_by_others(chosen, &facts));
         }
         let findings = self.unsafe_power(operation, chosen, &facts);
         facts

@@ -106,14 +106,18 @@ impl Orchestrator {
     /// Whether every node answers and none has a work folder of the run: then the nodes have undone it alone, and a cluster that
     /// runs need not be stopped once more.
     pub(super) async fn holds_nothing_of(&self, run: &RunId) -> bool {
-        let facts = self
-            .on_all(|_, transport| async move {
-                let request = FactsRequest {
-                    datasets: vec![Dataset::Config, Dataset::Data],
-                };
-                transport.facts(&request).await
-            })
-            .await;
+        let looking = self.on_all(|_, transport| async move {
+            let request = FactsRequest {
+                datasets: vec![Dataset::Config, Dataset::Data],
+            };
+            transport.facts(&request).await
+        });
+        // The cluster waits for the answer: a node that does not give it in time may hold something.
+        let facts = tokio::select! {
+            biased;
+            facts = looking => facts,
+            () = self.clock.expire(self.settings.node_timeout) => return false,
+        };
         facts.iter().all(|(_, facts)| match facts {
             Ok(facts) => facts
                 .dirs

@@ -313,6 +313,16 @@ impl<'a> Run<'a> {
         self.harvest().attention.push(text);
     }
 
+    /// Takes back what a step has just failed with, for it is no failure of the run. Others may have failed meanwhile.
+    pub(super) fn withdrawn(&self, step: &Step) -> Option<Failure> {
+        let text = step.to_string();
+        let failures = &mut self.harvest().failures;
+        let at = failures
+            .iter()
+            .rposition(|failure| failure.node.as_ref() == step.node() && failure.step == text)?;
+        Some(failures.remove(at))
+    }
+
     pub(super) fn close_window(&self) {
         let mut harvest = self.harvest();
         if let Some((from, since)) = harvest.first_stop {

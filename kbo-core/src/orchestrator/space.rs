@@ -24,7 +24,7 @@ impl Run<'_> {
     /// the node in trouble first: the undo looks after the rest.
     pub(super) async fn archive_watched(&self, planned: &PlannedPhase) -> Result<(), Halt> {
         self.share_lock().await;
-        let mut archiving = std::pin::pin!(self.side_by_side(planned));
+        let mut archiving = Box::pin(self.side_by_side(planned));
         let (node, error) = tokio::select! {
             biased;
             ended = &mut archiving => return ended,
@@ -35,9 +35,10 @@ impl Run<'_> {
         tokio::select! {
             biased;
             _ = &mut archiving => {}
-            // One that a disk or a connection keeps from ending is dropped.
             () = self.o.clock.expire(ENDING) => {}
         }
+        // One that a disk or a connection keeps from ending holds that connection, over which the snapshot is to be removed.
+        drop(archiving);
         self.unpin(&node).await;
         Err(Halt::Failed)
     }
@@ -74,6 +75,7 @@ impl Run<'_> {
     /// Looks at one node's disks as long as it holds a snapshot. A node that cannot be looked at is not short of space for all that is
     /// known; whether it can be worked with, its archive tells.
     async fn watch_node(&self, node: &NodeName) -> (NodeName, NodeError) {
+        let mut is_told = false;
         loop {
             self.o.clock.expire(BETWEEN_LOOKS).await;
             if self.unpinned().contains(node) {
@@ -85,11 +87,18 @@ impl Run<'_> {
             };
             match looked {
                 Ok(dirs) => {
+                    is_told = false;
                     if let Some(error) = self.breach(node, &dirs) {
                         return (node.clone(), error);
                     }
                 }
-                Err(error) => tracing::warn!("{node}: its free space cannot be told: {error}"),
+                Err(_) if is_told => {}
+                Err(error) => {
+                    is_told = true;
+                    self.warn(format!(
+                        "{node}: its free space is not watched while it is archived: {error}"
+                    ));
+                }
             }
         }
     }
@@ -114,12 +123,10 @@ impl Run<'_> {
     /// Removes the snapshot of a node whose archives are durable. Where that fails, it is tried again when the backup is committed, and
     /// told of then.
     pub(super) async fn unpin_archived(&self, step: &Step) {
-        let mark = self.harvest().failures.len();
-        if self.step(step).await.is_err() {
-            let failures = self.harvest().failures.split_off(mark);
-            for failure in failures {
-                tracing::warn!("{failure}");
-            }
+        if self.step(step).await.is_err()
+            && let Some(failure) = self.withdrawn(step)
+        {
+            tracing::warn!("{failure}");
         }
     }
 

@@ -169,11 +169,16 @@ impl Run<'_> {
         let short = self.o.await_isr(&up, expected).await;
         if !short.is_empty() && !self.is_undoing() && self.o.cancel.urgency() >= Urgency::Hurry {
             // Not waited for, so it says nothing of what the run left behind.
-            self.warn(format!(
+            let text = format!(
                 "interrupted while waiting for {} partitions: {}",
                 short.len(),
                 some_of(&short)
-            ));
+            );
+            // Whether a restore has made it worse is not known, and what it replaced is kept.
+            match self.prepared.plan.operation {
+                Operation::Restore => self.attend(text),
+                _ => self.warn(text),
+            }
         } else if !short.is_empty() {
             let limit = self.o.settings.isr_timeout.as_secs();
             let text = format!(

@@ -103,8 +103,46 @@ fn auto_remove(node: &Node, container: &ContainerFacts) -> Option<(String, Strin
             "the container {} was made with --rm: once stopped, the engine removes it",
             node.container
         ),
-        "`docker update` cannot change that: create it anew without --rm (kbo run --force does, where kbo.toml says what it is made of), with its log dirs in a mount that stays".to_owned(),
+        "`docker update` cannot change that: create it anew without --rm (kbo run --recreate does, where kbo.toml says what it is made of), with its log dirs in a mount that stays".to_owned(),
     ))
+}
+
+/// What a removal or a replacement of the container cannot take back: with `--rm` the engine removes it when it stops, and with it the
+/// volumes that have no name of their own. A log dir in one of those would be gone.
+pub(crate) fn removed_when_stopped(node: &Node, facts: &NodeFacts) -> Option<Finding> {
+    let Ok(Some(container)) = &facts.container else {
+        return None;
+    };
+    let (message, _) = auto_remove(node, container)?;
+    let goes_too = |dir: &&String| {
+        container
+            .mounts
+            .iter()
+            .any(|mount| is_nameless(&mount.source) && dir.starts_with(&mount.source))
+    };
+    let lost = node.data.iter().find(goes_too);
+    Some(Finding {
+        severity: if lost.is_some() {
+            Severity::Refusal
+        } else {
+            Severity::Warning
+        },
+        node: Some(node.name.clone()),
+        message: match lost {
+            Some(dir) => format!("{message}, and the volume with {dir} in it"),
+            None => format!("{message}: it cannot be put back if the new one does not come up"),
+        },
+        hint: lost.map(|dir| {
+            format!("copy {dir} to a directory or a volume with a name first; `docker volume ls` shows the volumes")
+        }),
+    })
+}
+
+/// Whether a mount's source is a volume of which the engine made the name: 64 hexadecimal digits.
+fn is_nameless(source: &str) -> bool {
+    source
+        .split('/')
+        .any(|part| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn unit(node: &Node, container: &ContainerFacts, found: Option<&UnitFacts>) -> Option<(String, String)> {

@@ -13,7 +13,7 @@ mod space;
 
 pub use degraded::Degraded;
 pub(crate) use degraded::broken_partitions;
-pub(crate) use keepers::kept_by_another;
+pub(crate) use keepers::{kept_by_another, removed_when_stopped};
 pub(crate) use members::retired_partitions;
 pub(crate) use nodes::{CLOCK_SKEW, COPY_RATE};
 

@@ -25,7 +25,10 @@ pub(super) fn of(
         image: "apache/kafka:4.1.1".to_owned(),
         state: node.container,
         restart_policy: node.restart_policy.to_owned(),
-        definition: serde_json::json!({ "Image": "apache/kafka:4.1.1" }),
+        definition: node
+            .defined
+            .clone()
+            .unwrap_or_else(|| serde_json::json!({ "Image": "apache/kafka:4.1.1" })),
         mounts: vec![Mount {
             source: source.to_owned(),
             destination: "/var/lib/kafka".to_owned(),

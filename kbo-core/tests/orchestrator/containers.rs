@@ -476,3 +476,29 @@ async fn a_centre_killed_at_any_operation_is_recovered_from() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_container_that_its_engine_removes_is_not_rolled_and_its_loss_is_told() {
+    let brief = json!({ "Image": "old", "HostConfig": { "AutoRemove": true } });
+    let said = |prepared: &Prepared| {
+        let texts = prepared
+            .findings
+            .iter()
+            .map(|finding| format!("{:?}: {finding}", finding.severity));
+        texts
+            .filter(|text| text.contains("--rm"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    for (job, severity) in [
+        (Job::Rolling, "Refusal"),
+        (Job::Remove, "Warning"),
+        (Job::Recreate, "Warning"),
+    ] {
+        let cluster = found(Shape::THREE_AND_THREE, job);
+        cluster.with("b2", |node| node.defined = Some(brief.clone()));
+        let orchestrator = cluster.orchestrator(&MemoryStore::default(), None);
+        let prepared = prepare(&orchestrator, &cluster, job).await;
+        assert!(said(&prepared).contains(severity), "{job:?}: {:#?}", prepared.findings);
+    }
+}

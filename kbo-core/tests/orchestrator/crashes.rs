@@ -124,3 +124,23 @@ async fn replaced_data_to_be_kept_survive_a_crash_while_sweeping() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_recovery_says_that_restored_data_stay_where_they_do() {
+    let shape = Shape::new(1, 0, 2);
+    for (at, operation) in Scene::operations(shape, RESTORE).await.iter().enumerate() {
+        let scene = crash(shape, RESTORE, at, Moment::After).await;
+        let recovered = scene.orchestrator(None).recover().await.expect("a recovery");
+        let is_restored = scene.cluster.content() == scene.restored && scene.original != scene.restored;
+        for report in recovered.runs {
+            let label = format!("killed after {operation}: {report:#?}");
+            let says_so = report.verdict.contains("its new data are in place and stay");
+            assert_eq!(says_so, is_restored, "{label}");
+            assert_eq!(
+                report.verdict.contains("the cluster is as it was found"),
+                !is_restored,
+                "{label}"
+            );
+        }
+    }
+}

@@ -486,3 +486,28 @@ async fn one_engine_under_all_nodes_that_restarts_in_the_window_ends_with_the_cl
         }
     }
 }
+
+#[tokio::test]
+async fn brokers_run_on_where_controllers_only_cannot_be_reached_while_archives_are_undone() {
+    let shape = Shape::new(1, 0, 3);
+    let operations = Scene::operations(shape, BACKUP).await;
+    let archive = operations.iter().position(|what| what == "b1: archive");
+    let archive = archive.expect("an archive");
+    let scene = Scene::new(shape, BACKUP).await;
+    let faults = Faults::none(scene.cluster.clock());
+    let cut = {
+        let faults = faults.clone();
+        move || faults.freeze("c1")
+    };
+    let faults = faults.and(archive, Moment::Before, Effect::Call(Arc::new(cut))).and(
+        archive,
+        Moment::After,
+        Effect::Fail(NodeErrorKind::Agent),
+    );
+    let report = scene.run(&scene.orchestrator(Some(&faults))).await;
+    assert!(!report.outcome.is_done(), "{report:#?}");
+    let after = faults.operations().split_off(archive);
+    let stops: Vec<&String> = after.iter().filter(|what| what.ends_with(": stop")).collect();
+    assert_eq!(stops, Vec::<&String>::new(), "{report:#?}");
+    assert_eq!(down(&scene), vec![], "{report:#?}");
+}

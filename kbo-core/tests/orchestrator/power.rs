@@ -127,3 +127,41 @@ async fn a_stop_or_a_restart_that_fails_is_undone() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_stop_that_is_done_stays_done_though_its_end_was_abandoned() {
+    let cluster = FakeCluster::new(Shape::THREE_AND_THREE);
+    let (store, faults) = (MemoryStore::default(), Faults::none(cluster.clock()));
+    let orchestrator = cluster.orchestrator(&store, Some(&faults));
+    let prepared = orchestrator.prepare_power(Operation::Stop, &[], false).await;
+    let cancel = orchestrator.cancel.clone();
+    let nodes: Vec<String> = cluster.states().keys().map(ToString::to_string).collect();
+    // Everything is stopped; one look later every node hangs, and the operator has had enough.
+    let had_enough = {
+        let faults = faults.clone();
+        move || {
+            nodes.iter().for_each(|node| faults.freeze(node));
+            cancel.ask();
+            cancel.ask();
+        }
+    };
+    let undisturbed = {
+        let cluster = FakeCluster::new(Shape::THREE_AND_THREE);
+        let faults = Faults::none(cluster.clock());
+        let orchestrator = cluster.orchestrator(&MemoryStore::default(), Some(&faults));
+        let prepared = orchestrator.prepare_power(Operation::Stop, &[], false).await;
+        orchestrator.execute(prepared).await;
+        faults.operations()
+    };
+    let release = undisturbed.iter().position(|what| what.ends_with(": release"));
+    let faults = faults.and(
+        release.expect("a release"),
+        Moment::Before,
+        Effect::Call(std::sync::Arc::new(had_enough)),
+    );
+    let report = orchestrator.execute(prepared).await;
+    assert_eq!((report.outcome, up(&cluster)), (Outcome::Done, 0), "{report:#?}");
+    faults.mend();
+    let later = cluster.orchestrator(&store, None);
+    assert!(!later.needs_recovery().await.expect("the journals"), "{report:#?}");
+}

@@ -549,7 +549,15 @@ impl<C: Carrier> NodeTransport for RemoteNode<C> {
     }
 
     async fn release(&self) -> Result<(), NodeError> {
+        let released = self.give_back().await;
         self.close_beside().await;
+        released
+    }
+}
+
+impl<C: Carrier> RemoteNode<C> {
+    /// The lease first: whatever else is left open undoes nothing.
+    async fn give_back(&self) -> Result<(), NodeError> {
         let unheard = {
             let mut slot = self.slot.lock().await;
             let is_cut_off = !slot.connection.as_mut().is_some_and(Connection::is_good);

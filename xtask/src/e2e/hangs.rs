@@ -133,6 +133,8 @@ fn all_up_but(world: &World, hung: &str) -> Result<()> {
 fn interrupted_twice(run: Running, hung: &str) -> Result<()> {
     let begun = Instant::now();
     run.interrupt()?;
+    // Two signals at once are one.
+    run.await_text("interrupted: finishing the step")?;
     run.interrupt()?;
     run.end()?.expect(4)?.says(hung)?.says("kbo recover")?;
     if begun.elapsed() > Duration::from_secs(15) {

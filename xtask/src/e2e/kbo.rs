@@ -181,6 +181,17 @@ impl Running {
         }
     }
 
+    /// Wait until it has said something.
+    pub(crate) fn await_text(&self, text: &str) -> Result<()> {
+        while !fs::read_to_string(&self.stderr).unwrap_or_default().contains(text) {
+            if self.begun.elapsed() > LIMIT {
+                bail!("`{}` has not said in time: {text}", self.command);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
     /// Wait for its end.
     pub(crate) fn end(mut self) -> Result<Ran> {
         let status = loop {
