@@ -62,7 +62,7 @@ pub(crate) struct Made {
 ///
 /// Fails when something cannot be built or packed, or the package does not work.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let made = make()?;
+    let made = make(For::HandingOut)?;
     if args.check {
         check::installed(&made)?;
     }
@@ -71,11 +71,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// The suite of the tests: make, install, try.
 pub(crate) fn suite() -> Result<()> {
-    check::installed(&make()?)
+    check::installed(&make(For::Trying)?)
+}
+
+/// What packages are made for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    HandingOut,
+    /// To be installed once by the tests, which need no fast program, and no minutes of the linker.
+    Trying,
 }
 
 /// All packages; the first is for this machine.
-fn make() -> Result<Made> {
+fn make(purpose: For) -> Result<Made> {
     lab::install(test::BUILD)?;
     lab::install(PROGRAMS)?;
     let folder = crate::target_dir()?.join("dist");
@@ -88,7 +96,7 @@ fn make() -> Result<Made> {
             continue;
         }
         say(&format!("dist: building kbo for {}", target.machine()));
-        let program = target.build(epoch)?;
+        let program = target.build(epoch, purpose)?;
         let tree = tree::make(&folder, target, &program)?;
         let archive = tree::pack(&tree, epoch)?;
         let deb = deb::make(&folder, &tree, target, epoch)?;
@@ -133,7 +141,7 @@ impl Target {
     }
 
     /// The static binary.
-    fn build(&self, epoch: u64) -> Result<PathBuf> {
+    fn build(&self, epoch: u64, purpose: For) -> Result<PathBuf> {
         let mut command = test::cargo_command()?;
         command.args([
             "build",
@@ -146,6 +154,11 @@ impl Target {
             self.triple,
         ]);
         command.env("SOURCE_DATE_EPOCH", epoch.to_string());
+        if purpose == For::Trying {
+            for (key, value) in [("LTO", "off"), ("CODEGEN_UNITS", "16"), ("OPT_LEVEL", "1")] {
+                command.env(format!("CARGO_PROFILE_RELEASE_{key}"), value);
+            }
+        }
         if !self.is_here() {
             let variable = format!("CARGO_TARGET_{}_LINKER", self.triple.to_uppercase().replace('-', "_"));
             command.env(variable, self.linker);
