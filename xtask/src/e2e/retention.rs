@@ -71,17 +71,20 @@ fn rotated(world: &mut World) -> Result<()> {
 /// kbo to say.
 fn from_the_future(kbo: &Kbo, store: &Path, before: &[&str]) -> Result<()> {
     let newest = before.last().context("a backup")?;
-    let future = twin(store, newest, -60)?;
+    let (future, old) = (twin(store, newest, -60)?, twin(store, newest, 40)?);
     for command in [&["rotate"][..], &["--json", "backup", "--only", "config"]] {
         kbo.expect(7, command)?.says("clock")?;
     }
     let listed = kbo.json(&["list"])?;
     let all = listed.as_array().map_or(0, Vec::len);
-    if all != before.len() + 2 {
+    if all != before.len() + 3 {
         bail!("{all} backups are left where nothing may be rotated: {listed}");
     }
-    let folder = find(store, &future).with_context(|| format!("{future} is nowhere"))?;
-    fs::remove_dir_all(&folder).context("cannot remove the backup from the future")
+    for id in [&future, &old] {
+        let folder = find(store, id).with_context(|| format!("{id} is nowhere"))?;
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    Ok(())
 }
 
 /// Insists on what the store lists.
