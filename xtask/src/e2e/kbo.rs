@@ -129,7 +129,10 @@ impl Kbo {
         let file = |kind: &str| self.transcripts.join(format!("{run:03}.{kind}"));
         let (stdout, stderr) = (file("stdout"), file("stderr"));
         let create = |path: &Path| File::create(path).with_context(|| format!("cannot create {}", path.display()));
-        let child = Command::new(&self.program)
+        // Tests under nohup hand on that SIGHUP is ignored, which kbo respects.
+        let child = Command::new("env")
+            .arg("--default-signal=HUP")
+            .arg(&self.program)
             .arg("--config")
             .arg(&self.config)
             .args(args)
