@@ -82,6 +82,8 @@ fn operator_stops(world: &mut World) -> Result<()> {
     wait_until("the nodes are back by themselves", Duration::from_secs(150), || {
         Ok(nodes::stopped(&world.lab)? == 0)
     })?;
+    // A broker that still starts does not hear that it is to stop.
+    world.lab.wait_ready(super::WHOLE)?;
     let broker = world.broker(3);
     world.lab.stop(&broker)?;
     world.kbo.expect(7, &["recover"])?.says(&broker)?.says("left down")?;
