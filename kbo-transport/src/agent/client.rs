@@ -196,6 +196,37 @@ impl<C: Carrier> RemoteNode<C> {
         }
     }
 
+    /// The lease first: whatever else is left open undoes nothing.
+    async fn give_back(&self) -> Result<(), NodeError> {
+        let unheard = {
+            let mut slot = self.slot.lock().await;
+            let is_cut_off = !slot.connection.as_mut().is_some_and(Connection::is_good);
+            slot.leased.clone().filter(|_| is_cut_off)
+        };
+        if let Some(run) = unheard {
+            // An agent that lost its connection may be waiting to undo what is not to be undone.
+            self.forgo(&run).await?;
+        }
+        let mut slot = self.slot.lock().await;
+        let Some(mut connection) = slot.connection.take() else {
+            return Ok(());
+        };
+        let said = async {
+            connection.send(Frame::Goodbye).await?;
+            self.reply(&mut connection).await
+        };
+        match said.await {
+            Ok(_) => {
+                slot.leased = None;
+                slot.standing.bound = None;
+                Ok(())
+            }
+            Err(Failed::There(error)) => Err(error),
+            Err(Failed::Connection(_)) if slot.leased.is_none() => Ok(()),
+            Err(Failed::Connection(error)) => Err(self.lost(connection, &error).await),
+        }
+    }
+
     /// Ends the second connection. Its agent has nothing to undo, whether it hears of it or not.
     async fn close_beside(&self) {
         if let Some(mut connection) = self.beside.lock().await.take()
@@ -552,39 +583,6 @@ impl<C: Carrier> NodeTransport for RemoteNode<C> {
         let released = self.give_back().await;
         self.close_beside().await;
         released
-    }
-}
-
-impl<C: Carrier> RemoteNode<C> {
-    /// The lease first: whatever else is left open undoes nothing.
-    async fn give_back(&self) -> Result<(), NodeError> {
-        let unheard = {
-            let mut slot = self.slot.lock().await;
-            let is_cut_off = !slot.connection.as_mut().is_some_and(Connection::is_good);
-            slot.leased.clone().filter(|_| is_cut_off)
-        };
-        if let Some(run) = unheard {
-            // An agent that lost its connection may be waiting to undo what is not to be undone.
-            self.forgo(&run).await?;
-        }
-        let mut slot = self.slot.lock().await;
-        let Some(mut connection) = slot.connection.take() else {
-            return Ok(());
-        };
-        let said = async {
-            connection.send(Frame::Goodbye).await?;
-            self.reply(&mut connection).await
-        };
-        match said.await {
-            Ok(_) => {
-                slot.leased = None;
-                slot.standing.bound = None;
-                Ok(())
-            }
-            Err(Failed::There(error)) => Err(error),
-            Err(Failed::Connection(_)) if slot.leased.is_none() => Ok(()),
-            Err(Failed::Connection(error)) => Err(self.lost(connection, &error).await),
-        }
     }
 }
 
